@@ -1,0 +1,89 @@
+"""What an encoder is: clips of one modality in, one embedding for each out. No encoder lives here."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Modality = Literal["video", "audio"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PreparedClip:
+    """One clip as an encoder's ``prepare`` left it, ready to be encoded.
+
+    Attributes
+    ----------
+    start_s, end_s : float
+        Span of the clip in its recording, seconds.
+    data : ndarray
+        Video: prepared frames, shape (n_frames, ...). Audio: prepared samples, shape (n_samples,).
+    times_s : ndarray of shape (n_frames,), float64
+        Video: the timestamp that each frame really has, seconds from the start of the recording. The same time
+        twice is the same frame twice. Audio: empty.
+    """
+
+    start_s: float
+    end_s: float
+    data: NDArray[Any]
+    times_s: NDArray[np.float64]
+
+
+class Encoder(ABC):
+    """A frozen function from clips to embeddings; the weights are loaded at the first :meth:`encode`.
+
+    Attributes
+    ----------
+    name : str
+        What the feature set is called.
+    modality : {"video", "audio"}
+        What it looks at or listens to.
+    dim : int
+        Length of one embedding.
+    batch_size : int
+        How many clips :meth:`encode` likes to get at once.
+    """
+
+    modality: ClassVar[Modality]
+    name: str
+    dim: int
+    batch_size: int = 8
+
+    @abstractmethod
+    def settings(self) -> Mapping[str, Any]:
+        """Everything that changes the numbers, as JSON values; part of the fingerprint. Must not load weights."""
+
+    @abstractmethod
+    def encode(self, clips: Sequence[PreparedClip]) -> NDArray[np.float32]:
+        """Embeddings of shape (len(clips), dim), float32; a clip's embedding does not depend on its neighbours."""
+
+
+class VideoEncoder(Encoder):
+    """An encoder of pictures."""
+
+    modality: ClassVar[Modality] = "video"
+
+    @abstractmethod
+    def frame_times(self, start_s: float, end_s: float) -> NDArray[np.float64]:
+        """Times in ``[start_s, end_s)`` to look at, seconds, ascending; at each the frame then on screen is taken."""
+
+    @abstractmethod
+    def prepare_frame(self, frame: NDArray[np.uint8]) -> NDArray[Any]:
+        """One decoded frame (height, width, 3), RGB uint8, as :meth:`encode` wants it; called in decode workers."""
+
+
+class AudioEncoder(Encoder):
+    """An encoder of sound."""
+
+    modality: ClassVar[Modality] = "audio"
+    sample_rate_hz: int = 16_000
+    min_samples: int = 1_600
+
+    def prepare_samples(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Mono samples of one clip as :meth:`encode` wants them; called in decode workers. Default: unchanged."""
+        return samples

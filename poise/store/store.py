@@ -1,0 +1,393 @@
+"""The feature store: a folder with one sub-folder of immutable segments for each feature set.
+
+Reading and writing of single segments lives in :mod:`poise.store.segments`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from poise.errors import (
+    AmbiguousFeatureSetError,
+    FeatureSetNotFoundError,
+    FeaturesMissingError,
+    PoiseError,
+    StoreDamagedError,
+    StoreNotFoundError,
+)
+from poise.manifest import Manifest
+from poise.store.bags import Bags, ModalityBags
+from poise.store.durable import is_temporary, remove_leftovers, write_durably, write_error
+from poise.store.identity import KeyCache
+from poise.store.lookup import RowFinder
+from poise.store.schema import (
+    FORMAT_VERSION,
+    Entry,
+    FeatureSet,
+    Modality,
+    Spec,
+    canonical_json,
+    fingerprint,
+    set_name,
+    spec_differences,
+)
+from poise.store.segments import NAME, Segment, SegmentWriter, read_segment
+
+MARKER = "poise-store.json"
+_RANK = {"stored": 0, "missing": 1, "failed": 2}
+
+
+class FeatureSetIndex:
+    """Where each recording of one feature set lies, derived from its segments.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the feature set.
+
+    Raises
+    ------
+    StoreDamagedError
+        The spec or a segment is damaged.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.spec = read_spec(folder)
+        self.segments = [read_segment(path, self.spec) for path in segment_files(folder)]
+        self._places: dict[str, tuple[int, int]] = {}
+        self._names: dict[str, dict[str, None]] = {}
+        for number, segment in enumerate(self.segments):
+            for row, key in enumerate(segment.keys):
+                self._names.setdefault(key, {})[segment.paths[row]] = None
+                if self._wins(number, row, key):
+                    self._places[key] = (number, row)
+            for key, path in segment.names:
+                self._names.setdefault(key, {})[path] = None
+
+    def _wins(self, number: int, row: int, key: str) -> bool:
+        """Features beat none; of features the first counts, of failures the last, which counts the attempts."""
+        if key not in self._places:
+            return True
+        old_number, old_row = self._places[key]
+        old = self.segments[old_number].outcomes[old_row]
+        new = self.segments[number].outcomes[row]
+        return _RANK[new] < _RANK[old] or new == old == "failed"
+
+    def entries(self) -> dict[str, Entry]:
+        """What is known of each recording, by key."""
+        return {key: self._entry(key, self.segments[number], row) for key, (number, row) in self._places.items()}
+
+    def _entry(self, key: str, segment: Segment, row: int) -> Entry:
+        return Entry(
+            key=key,
+            paths=tuple(self._names[key]),
+            outcome=segment.outcomes[row],
+            n_clips=int(segment.n_clips[row]),
+            duration_s=float(segment.durations_s[row]),
+            reason=segment.reasons[row],
+            flags=segment.flags[row],
+            attempts=int(segment.attempts[row]),
+        )
+
+    def describe(self) -> FeatureSet:
+        """Name, size and spec."""
+        outcomes = [self.segments[number].outcomes[row] for number, row in self._places.values()]
+        return FeatureSet(
+            name=self.folder.name,
+            encoder=str(self.spec["encoder"]["name"]),
+            modality=self.spec["modality"],
+            dim=int(self.spec["encoder"]["dim"]),
+            n_recordings=outcomes.count("stored"),
+            n_clips=sum(int(self.segments[number].n_clips[row]) for number, row in self._places.values()),
+            n_missing=outcomes.count("missing"),
+            n_failed=outcomes.count("failed"),
+            fingerprint=fingerprint(self.spec),
+            spec=self.spec,
+        )
+
+    def load(self, keys: Sequence[str | None]) -> ModalityBags:
+        """Embeddings of some recordings, packed in the order of ``keys``; None has no clips."""
+        places = [self._places.get(key, (-1, 0)) if key is not None else (-1, 0) for key in keys]
+        number = np.array([place[0] for place in places], dtype=np.int64)
+        row = np.array([place[1] for place in places], dtype=np.int64)
+        counts = np.zeros(len(keys), dtype=np.int64)
+        for i, segment in enumerate(self.segments):
+            counts[number == i] = segment.n_clips[row[number == i]]
+        offsets = np.concatenate([[0], np.cumsum(counts)])
+        values = np.empty((offsets[-1], *self._tail_shape()), dtype=np.dtype(self.spec["dtype"]))
+        times = np.empty((offsets[-1], 2), dtype=np.float64)
+        for i, segment in enumerate(self.segments):
+            mine = np.flatnonzero(number == i)
+            source = _spans(segment.offsets[row[mine]], counts[mine])
+            target = _spans(offsets[:-1][mine], counts[mine])
+            values[target] = segment.embeddings()[source]
+            times[target] = segment.clip_times()[source]
+        return ModalityBags(values=values, offsets=offsets, clip_times=times)
+
+    def _tail_shape(self) -> tuple[int, ...]:
+        shapes = [segment.embeddings().shape[1:] for segment in self.segments]
+        return max(shapes, key=len, default=(int(self.spec["encoder"]["dim"]),))
+
+
+class FeatureStore:
+    """Embeddings of recordings, kept per encoder and settings, safe against crashes.
+
+    Open one with :meth:`open` or :meth:`create`.
+
+    Examples
+    --------
+    >>> store = FeatureStore.open("features")                       # doctest: +SKIP
+    >>> bags = store.load(manifest, video="videomae-base", audio="wavlm-base-plus")  # doctest: +SKIP
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.keys = KeyCache(path)
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> FeatureStore:
+        """Open a store that exists.
+
+        Raises
+        ------
+        StoreNotFoundError
+            There is no store at that path.
+        """
+        folder = Path(path)
+        marker = folder / MARKER
+        if not marker.is_file():
+            what = "is not a feature store" if folder.exists() else "does not exist"
+            raise StoreNotFoundError(
+                f"{folder} {what}. Make one with `poise extract MANIFEST --store {folder}` or "
+                f"`poise store import SOURCE --store {folder}`."
+            )
+        try:
+            version = json.loads(marker.read_text(encoding="utf-8"))["format_version"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise StoreDamagedError(f"{marker} cannot be read: {error}") from error
+        if version != FORMAT_VERSION:
+            raise StoreDamagedError(
+                f"{folder} has the format version {version}, this poise reads {FORMAT_VERSION}. Use a newer poise."
+            )
+        return cls(folder)
+
+    @classmethod
+    def create(cls, path: str | os.PathLike[str]) -> FeatureStore:
+        """Open a store, making an empty one if there is none.
+
+        Raises
+        ------
+        StoreWriteError
+            The folder cannot be made.
+        StoreDamagedError
+            The folder holds other things than a store.
+        """
+        folder = Path(path)
+        if not (folder / MARKER).is_file():
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                if any(not is_temporary(item) for item in folder.iterdir()):
+                    raise StoreDamagedError(
+                        f"{folder} holds other files and is not a feature store. Give a new or empty folder."
+                    )
+                write_durably(folder / MARKER, canonical_json({"format_version": FORMAT_VERSION}).encode())
+            except PoiseError:
+                raise
+            except OSError as error:
+                raise write_error(folder, error) from error
+        return cls.open(folder)
+
+    def folders(self) -> list[Path]:
+        """Folders of the feature sets, by name."""
+        return sorted(path for path in self.path.iterdir() if (path / "spec.json").is_file())
+
+    def indexes(self) -> Iterator[FeatureSetIndex]:
+        """The index of every feature set."""
+        return (FeatureSetIndex(folder) for folder in self.folders())
+
+    def feature_sets(self) -> list[FeatureSet]:
+        """What the store holds, by name."""
+        return [index.describe() for index in self.indexes()]
+
+    def entries(self, spec: Spec) -> dict[str, Entry]:
+        """What is known of each recording in the feature set of ``spec``, by key; empty if there is none yet."""
+        folder = self.path / set_name(spec)
+        return FeatureSetIndex(folder).entries() if (folder / "spec.json").is_file() else {}
+
+    def writer(self, spec: Spec, on_durable: Callable[[Sequence[str]], None] | None = None) -> SegmentWriter:
+        """A writer into the feature set of ``spec``, which is made if there is none yet.
+
+        Parameters
+        ----------
+        spec : mapping
+            Everything that changes the numbers.
+        on_durable : callable, optional
+            Called with the keys of recordings once they are safe on the disk.
+
+        Raises
+        ------
+        StoreWriteError
+            The store cannot be written.
+        StoreDamagedError
+            The feature set's spec is not the one that its name says.
+        """
+        folder = self.path / set_name(spec)
+        try:
+            folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise write_error(folder, error) from error
+        remove_leftovers(folder)
+        if (folder / "spec.json").is_file():
+            read_spec(folder)
+        else:
+            write_durably(folder / "spec.json", canonical_json(spec).encode())
+        return SegmentWriter(folder, spec, on_durable)
+
+    def find(self, name: str | None, modality: Modality) -> FeatureSetIndex | None:
+        """The one feature set that a name means.
+
+        Parameters
+        ----------
+        name : str or None
+            ``encoder``, ``encoder@fingerprint`` or the start of one; ``none`` for no feature set; None
+            for the only one of the modality, if there is any.
+        modality : {"video", "audio"}
+            What it must be made from.
+
+        Raises
+        ------
+        FeatureSetNotFoundError
+            No feature set answers to the name.
+        AmbiguousFeatureSetError
+            Several do; the message lists them and how they differ.
+        """
+        if name == "none":
+            return None
+        indexes = [index for index in self.indexes() if index.spec["modality"] == modality]
+        found = [index for index in indexes if name is None or _answers(index, name)]
+        if not found and name is None:
+            return None
+        if not found:
+            held = ", ".join(index.folder.name for index in indexes) or "none"
+            raise FeatureSetNotFoundError(
+                f"{self.path} has no {modality} feature set {name!r}. It has: {held}. "
+                f"Extract it, or choose one with --{modality}."
+            )
+        if len(found) > 1:
+            raise AmbiguousFeatureSetError(_ambiguous(found, name, modality))
+        return found[0]
+
+    def load(self, manifest: Manifest, *, video: str | None = None, audio: str | None = None) -> Bags:
+        """Features of every recording of a manifest, aligned with its rows.
+
+        Parameters
+        ----------
+        manifest : Manifest
+            The recordings. A media file need not be on this machine: then its path as given counts.
+        video, audio : str, optional
+            Feature set of each modality, see :meth:`find`.
+
+        Returns
+        -------
+        Bags
+            A recording whose modality is missing, or that could not be read, has no clips there.
+
+        Raises
+        ------
+        FeaturesMissingError
+            A recording was never extracted, or its file changed since.
+        FeatureSetNotFoundError, AmbiguousFeatureSetError
+            See :meth:`find`.
+        """
+        names: dict[Modality, str | None] = {"video": video, "audio": audio}
+        found = {modality: self.find(name, modality) for modality, name in names.items()}
+        chosen = {modality: index for modality, index in found.items() if index is not None}
+        if not chosen:
+            raise FeatureSetNotFoundError(
+                f"{self.path} has no feature set to load. Run `poise extract` or `poise store import` first."
+            )
+        rows = {
+            modality: RowFinder(index.entries(), self.keys, imported="imported" in index.spec).keys(manifest)
+            for modality, index in chosen.items()
+        }
+        for modality, keys in rows.items():
+            unknown = [row for row, key in enumerate(keys) if key is None]
+            if unknown:
+                raise FeaturesMissingError(_missing(chosen[modality], manifest, unknown))
+        return Bags(
+            keys=tuple(str(key) for key in next(iter(rows.values()))),
+            modalities={modality: chosen[modality].load(rows[modality]) for modality in chosen},
+        )
+
+
+def segment_files(folder: Path) -> list[Path]:
+    """Segments of a feature set in the order in which they count."""
+    return sorted(path for path in folder.iterdir() if NAME.fullmatch(path.name))
+
+
+def read_spec(folder: Path) -> dict[str, Any]:
+    """The spec of a feature set, compared with the name of its folder.
+
+    Raises
+    ------
+    StoreDamagedError
+        It cannot be read, or is not the one that the name says.
+    """
+    try:
+        text = (folder / "spec.json").read_text(encoding="utf-8")
+        spec = json.loads(text)
+        if text != canonical_json(spec) or set_name(spec) != folder.name:
+            raise StoreDamagedError(f"{folder / 'spec.json'} is not the spec that the folder's name says: it changed.")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        if isinstance(error, StoreDamagedError):
+            raise
+        raise StoreDamagedError(f"{folder / 'spec.json'} cannot be read: {error}") from error
+    return dict(spec)
+
+
+def _answers(index: FeatureSetIndex, name: str) -> bool:
+    return name == str(index.spec["encoder"]["name"]) or ("@" in name and index.folder.name.startswith(name))
+
+
+def _ambiguous(found: Sequence[FeatureSetIndex], name: str | None, modality: str) -> str:
+    lines = [
+        f"{'Several' if name is None else repr(name) + ' names several'} {modality} feature sets"
+        + (" are there:" if name is None else ":")
+    ]
+    lines += [f"  {index.folder.name}" for index in found]
+    for other in found[1:]:
+        shown = spec_differences(found[0].spec, other.spec)[:6]
+        lines.append(f"  {found[0].folder.name} / {other.folder.name} differ in {'; '.join(shown)}")
+    lines.append(f"Choose one with --{modality} {found[0].folder.name}")
+    return "\n".join(lines)
+
+
+def _missing(index: FeatureSetIndex, manifest: Manifest, rows: Sequence[int]) -> str:
+    remedy = (
+        "Import them, or correct the file names."
+        if "imported" in index.spec
+        else ("Each was never extracted, or its file changed since. Run `poise extract` on this manifest again.")
+    )
+    return (
+        f"{len(rows)} of {len(manifest)} recordings have no features in {index.folder}: "
+        f"{manifest.lines(rows)}. {remedy}"
+    )
+
+
+def _spans(starts: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Row numbers of several runs of rows, one after the other."""
+    ends = np.cumsum(counts)
+    return np.repeat(starts - (ends - counts), counts) + np.arange(ends[-1] if len(ends) else 0)
+
+
+def is_store(path: str | os.PathLike[str]) -> bool:
+    """Whether a folder is a feature store."""
+    return (Path(path) / MARKER).is_file()
