@@ -370,8 +370,8 @@ def _check_copies(manifest: Manifest) -> None:
             )
         if manifest.speakers is not None and manifest.speakers[row] != manifest.speakers[source]:
             raise ManifestError(
-                f"{manifest.line(row)}: speaker {manifest.speakers[row]!r} differs from that of its source, "
-                f"{manifest.line(source)}: {manifest.speakers[source]!r}."
+                f"{manifest.line(row)}: speaker {str(manifest.speakers[row])!r} differs from that of its source, "
+                f"{manifest.line(source)}: {str(manifest.speakers[source])!r}."
             )
 
 

@@ -245,10 +245,14 @@ def _columns(recordings: Sequence[RecordingFeatures]) -> dict[str, Any]:
 
 def _write_columns(group: h5py.Group, columns: dict[str, Any]) -> None:
     for name, values in columns.items():
-        if isinstance(values, list):
-            encoded = [str(value).encode("utf-8", "surrogateescape").replace(b"\0", b"") for value in values]
-            values = np.array(encoded, dtype=f"S{max(map(len, encoded), default=0) or 1}")
-        group.create_dataset(name, data=values, track_times=False)
+        group.create_dataset(
+            name, data=_fixed_length(values) if isinstance(values, list) else values, track_times=False
+        )
+
+
+def _fixed_length(texts: Sequence[str]) -> NDArray[np.bytes_]:
+    encoded = [text.encode("utf-8", "surrogateescape").replace(b"\0", b"") for text in texts]
+    return np.array(encoded, dtype=f"S{max(map(len, encoded), default=0) or 1}")
 
 
 def _versions() -> dict[str, str]:

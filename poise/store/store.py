@@ -97,6 +97,13 @@ class FeatureSetIndex:
             attempts=int(segment.attempts[row]),
         )
 
+    def provenance(self) -> list[dict[str, Any]]:
+        """When, with which libraries and into which file each segment was written."""
+        return [
+            {"segment": segment.path.name, "n_recordings": len(segment.keys), **segment.provenance}
+            for segment in self.segments
+        ]
+
     def describe(self) -> FeatureSet:
         """Name, size and spec."""
         outcomes = [self.segments[number].outcomes[row] for number, row in self._places.values()]

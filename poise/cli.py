@@ -1,0 +1,83 @@
+"""The command line: composes the commands of :mod:`poise.commands`, catches poise's errors once, sets exit codes.
+
+Exit codes: 0 done, 1 failed, 2 the command line is wrong, 3 finished but too many recordings failed.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from poise.commands import compare, demo, doctor, extract, predict, store, train
+from poise.errors import PoiseError
+
+
+class _Group(TyperGroup):
+    """Turns an error that poise raised on purpose into one block on stderr and its exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except PoiseError as error:
+            if os.environ.get("POISE_DEBUG"):
+                raise
+            notes = "".join(f"\n{note}" for note in getattr(error, "__notes__", ()))
+            typer.echo(f"Error: {error}{notes}", err=True)
+            raise typer.Exit(error.exit_code) from None
+        except KeyboardInterrupt:
+            typer.echo("Interrupted. What was reported stored is kept; run the same command to go on.", err=True)
+            raise typer.Exit(130) from None
+        except BrokenPipeError:  # the reader of our output went away, as in `poise store show | head`
+            sys.stdout = None  # type: ignore[assignment]
+            raise typer.Exit(1) from None
+
+
+app = typer.Typer(
+    name="poise",
+    cls=_Group,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Ordinal levels from short recorded answers: extract video and voice embeddings once, train and validate "
+    "heads in seconds, ship one file.",
+    epilog="Start with: poise demo",
+)
+
+
+def _version(value: bool) -> None:
+    if value:
+        from poise import __version__
+
+        typer.echo(f"poise {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[  # noqa: ARG001
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    if debug:
+        os.environ["POISE_DEBUG"] = "1"
+
+
+demo.register(app)
+extract.register(app)
+store.register(app)
+compare.register(app)
+train.register(app)
+predict.register(app)
+doctor.register(app)
+
+
+def main() -> None:
+    """Entry point of the ``poise`` command."""
+    app()

@@ -1,0 +1,132 @@
+"""``poise extract``: media files into a feature store, with progress."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from poise.commands.terminal import (
+    DeviceOption,
+    JsonOption,
+    ManifestArgument,
+    RootOption,
+    StoreOption,
+    console,
+    note,
+    print_json,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from poise.extract.outcomes import ExtractReport, RecordingOutcome
+    from poise.extract.pipeline import Progress
+
+
+def register(app: typer.Typer) -> None:
+    """Add ``extract`` to the command line."""
+    app.command(
+        "extract", epilog="Example: poise extract manifest.csv --store features --video motion --audio prosody"
+    )(extract_command)
+
+
+def extract_command(
+    manifest: ManifestArgument,
+    store: StoreOption,
+    root: RootOption = None,
+    video: Annotated[
+        str,
+        typer.Option("--video", metavar="NAME", help="Video encoder: videomae-base, motion, an id, a folder, none."),
+    ] = "videomae-base",
+    audio: Annotated[
+        str,
+        typer.Option("--audio", metavar="NAME", help="Audio encoder: wavlm-base-plus, prosody, an id, a folder, none."),
+    ] = "wavlm-base-plus",
+    window: Annotated[float, typer.Option("--window", metavar="S", help="Length of a clip in seconds.")] = 10.0,
+    hop: Annotated[float, typer.Option("--hop", metavar="S", help="From one clip's start to the next's.")] = 10.0,
+    min_tail: Annotated[float, typer.Option("--min-tail", metavar="S", help="Shortest last clip that is kept.")] = 3.0,
+    frames: Annotated[int, typer.Option("--frames", min=1, help="Frames for each clip, spread over it.")] = 16,
+    decoder: Annotated[
+        Literal["pyav", "decord"], typer.Option("--decoder", help="What reads the picture; sound is read by PyAV.")
+    ] = "pyav",
+    dtype: Annotated[
+        Literal["float16", "float32"], typer.Option("--dtype", help="Numbers of the stored embeddings.")
+    ] = "float16",
+    device: DeviceOption = "auto",
+    workers: Annotated[
+        int | None, typer.Option("--workers", min=1, help="Decoders at work at once. Default: one per processor.")
+    ] = None,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Try again what failed in an earlier run.")
+    ] = False,
+    max_failures: Annotated[
+        float,
+        typer.Option("--max-failures", min=0, max=1, help="Share of failed recordings above which to exit with 3."),
+    ] = 0.1,
+    as_json: JsonOption = False,
+) -> None:
+    """Extract the clips of every recording into a feature store. A second run does only what is left."""
+    from poise.extract.clips import ClipSettings
+    from poise.extract.pipeline import extract
+    from poise.manifest import read_manifest
+    from poise.store import FeatureStore
+
+    recordings = read_manifest(manifest, root=root, labels="optional", files="must exist")
+    opened = FeatureStore.create(store)
+    settings = ClipSettings(window_s=window, hop_s=hop, min_tail_s=min_tail)
+    with _progress_bar(len(recordings)) as progress:
+        report = extract(
+            recordings,
+            opened,
+            video=None if video == "none" else video,
+            audio=None if audio == "none" else audio,
+            clips=settings,
+            n_frames=frames,
+            decoder=decoder,
+            dtype=dtype,
+            device=device,
+            workers=workers,
+            retry_failed=retry_failed,
+            progress=progress,
+        )
+    _tell(report)
+    if as_json:
+        print_json(report.to_json())
+    else:
+        console().print(
+            f"{report.n_stored} stored, {report.n_already} already there, {report.n_partial} partial, "
+            f"{report.n_failed} failed, in {report.seconds:.1f} s: {store}"
+        )
+    if report.n_failed > max_failures * len(recordings):
+        raise typer.Exit(3)
+
+
+def _tell(report: ExtractReport) -> None:
+    for outcome in report.outcomes:
+        if outcome.reason and outcome.outcome != "already":
+            note(f"{outcome.outcome}: {outcome.path}: {outcome.reason}")
+
+
+@contextmanager
+def _progress_bar(total: int) -> Iterator[Progress]:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("extracting"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console(stderr=True)) as bar:
+        task = bar.add_task("extracting", total=total, rate="")
+
+        def advance(done: int, total: int, outcome: RecordingOutcome, n_clips: int) -> None:
+            seconds = bar.tasks[0].elapsed or 0.0
+            rate = f"{n_clips / seconds:.1f} clips/s" if seconds > 0 and n_clips else ""
+            bar.update(task, completed=done, total=total, rate=rate)
+
+        yield advance

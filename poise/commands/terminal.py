@@ -1,0 +1,104 @@
+"""What all commands share: options that mean the same everywhere, and where output goes.
+
+Results go to stdout, everything else to stderr; ``--json`` prints exactly one document.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+    from poise.manifest import Manifest
+    from poise.store.bags import Bags
+
+ManifestArgument = Annotated[
+    Path, typer.Argument(metavar="MANIFEST", help="CSV with the columns path,label[,speaker][,source][,augmentation].")
+]
+StoreOption = Annotated[Path, typer.Option("--store", metavar="DIR", help="Folder of the feature store.")]
+RootOption = Annotated[
+    Path | None,
+    typer.Option("--root", metavar="DIR", help="Folder that relative paths start from. Default: the manifest's."),
+]
+LabelsOption = Annotated[
+    str | None,
+    typer.Option("--labels", metavar="LOW,…,HIGH", help="Names of the levels, lowest first, as low,moderate,high."),
+]
+VideoSetOption = Annotated[
+    str | None,
+    typer.Option("--video", metavar="NAME", help="Video feature set, or none. Default: the only one in the store."),
+]
+AudioSetOption = Annotated[
+    str | None,
+    typer.Option("--audio", metavar="NAME", help="Audio feature set, or none. Default: the only one in the store."),
+]
+SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Seed of folds and training.")]
+DeviceOption = Annotated[str, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda or cuda:N.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print exactly one JSON document on stdout.")]
+
+
+def print_json(document: Any) -> None:
+    """One JSON document on stdout."""
+    sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=True, allow_nan=False) + "\n")
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Where to draw: stdout for results, stderr for progress. Tables keep their width when piped."""
+    from rich.console import Console
+
+    drawn = Console(stderr=stderr, soft_wrap=False, highlight=False)
+    if not drawn.is_terminal:
+        drawn.width = 120
+    return drawn
+
+
+def note(text: str) -> None:
+    """One line on stderr."""
+    typer.echo(text, err=True)
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title: str | None = None) -> RenderableType:
+    """A plain table; columns whose name starts with ``>`` are aligned to the right."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    drawn = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="bold", pad_edge=False)
+    for column in columns:
+        right = column.startswith(">")
+        drawn.add_column(column.removeprefix(">"), justify="right" if right else "left", no_wrap=right)
+    for row in rows:
+        drawn.add_row(*(Text(cell) for cell in row))
+    return drawn
+
+
+def split_names(text: str | None) -> list[str] | None:
+    """``low,moderate,high`` as a list."""
+    return None if text is None else [name.strip() for name in text.split(",")]
+
+
+def load_features(
+    manifest_path: Path,
+    store_path: Path,
+    *,
+    root: Path | None,
+    labels: str | None,
+    video: str | None,
+    audio: str | None,
+) -> tuple[Manifest, Bags, Mapping[str, Any]]:
+    """The manifest, its features, and the spec of each modality's feature set."""
+    from poise.manifest import read_manifest
+    from poise.store import FeatureStore
+
+    manifest = read_manifest(manifest_path, root=root, label_names=split_names(labels))
+    store = FeatureStore.open(store_path)
+    found = {"video": store.find(video, "video"), "audio": store.find(audio, "audio")}
+    specs = {modality: index.spec for modality, index in found.items() if index is not None}
+    return manifest, store.load(manifest, video=video, audio=audio), specs

@@ -1,0 +1,326 @@
+"""What a media file holds, found by reading its packets once: streams, timestamps, and where they end.
+
+Nothing here makes pictures or sound of them; decoding lives in :mod:`poise.extract.decode` and
+:mod:`poise.extract.sound`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import av.error
+import numpy as np
+from av.container import InputContainer
+from av.packet import Packet
+from av.stream import Disposition
+from numpy.typing import NDArray
+
+from poise.errors import MediaError
+from poise.extract.media_file import check_media_file, open_media
+from poise.store.schema import Modality
+
+MAX_LOST_SHARE = 0.02
+MAX_LOST_S = 0.1
+
+_DECLARE_DURATION = {"mov", "matroska", "avi", "wav", "flac", "w64"}
+_MAX_FIRST_PACKETS = 200  # a sound track that gives nothing in this many packets gives nothing
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class VideoTrack:
+    """The picture of a recording.
+
+    Attributes
+    ----------
+    stream : int
+        Index of the stream in the file.
+    pts : ndarray of shape (n_frames,), int64
+        Presentation timestamps in the stream's own unit, ascending, each once.
+    times_s : ndarray of shape (n_frames,), float64
+        The same in seconds on the recording's clock.
+    end_s : float
+        When the last frame goes, in seconds on the recording's clock.
+    declared_end_s : float or None
+        When the file says that it goes.
+    width, height : int
+        Size of the coded picture in pixels, before any rotation.
+    """
+
+    stream: int
+    pts: NDArray[np.int64]
+    times_s: NDArray[np.float64]
+    end_s: float
+    declared_end_s: float | None
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class AudioTrack:
+    """The sound of a recording.
+
+    Attributes
+    ----------
+    stream : int
+        Index of the stream in the file.
+    start_s, end_s : float
+        Span of the track in seconds on the recording's clock.
+    declared_end_s : float or None
+        When the file says that it ends.
+    """
+
+    stream: int
+    start_s: float
+    end_s: float
+    declared_end_s: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probe:
+    """One media file.
+
+    Attributes
+    ----------
+    path : Path
+        The file, absolute.
+    origin_s : float
+        The container's time at which the recording's clock shows 0.
+    duration_s : float
+        Length of the recording: until the later of its two streams ends.
+    video : VideoTrack or None
+        The picture.
+    audio : AudioTrack or None
+        The sound.
+    without : dict of str to str
+        Why a modality is not there.
+    """
+
+    path: Path
+    origin_s: float
+    duration_s: float
+    video: VideoTrack | None
+    audio: AudioTrack | None
+    without: dict[Modality, str] = field(default_factory=dict)
+
+    def truncation(self, modality: Modality) -> str:
+        """How much of a stream is not in the file although the file says it is; empty if nothing much."""
+        track = self.video if modality == "video" else self.audio
+        if track is None or track.declared_end_s is None:
+            return ""
+        lost_s = track.declared_end_s - track.end_s
+        if lost_s <= max(MAX_LOST_SHARE * track.declared_end_s, MAX_LOST_S):
+            return ""
+        return f"truncated: the file declares {track.declared_end_s:.2f} s of {modality} and holds {track.end_s:.2f} s"
+
+
+@dataclass
+class _Scan:
+    """What the packets of one stream said, in seconds of the container's clock."""
+
+    stream: Any
+    pts: list[int] = field(default_factory=list)
+    last_pts: int | None = None
+    last_duration: int = 0
+    total_duration: int = 0
+    n_without_pts: int = 0
+    first_s: float | None = None
+
+    def add(self, packet: Packet[Any]) -> None:
+        self.total_duration += packet.duration or 0
+        if packet.pts is None:
+            self.n_without_pts += 1
+        elif self.last_pts is None or packet.pts > self.last_pts:
+            self.last_pts, self.last_duration = packet.pts, packet.duration or 0
+
+    def seconds(self, value: int) -> float:
+        return value * self.unit_s
+
+    @property
+    def unit_s(self) -> float:
+        """Length of one tick of the stream's clock."""
+        return float(self.stream.time_base.numerator / self.stream.time_base.denominator)
+
+
+def probe(path: str | os.PathLike[str]) -> Probe:
+    """Read the packets of a media file once, without decoding more than the first sound.
+
+    Parameters
+    ----------
+    path : path
+        The file.
+
+    Returns
+    -------
+    Probe
+
+    Raises
+    ------
+    MediaError
+        The file cannot be opened, or has neither picture nor sound.
+    """
+    checked = check_media_file(path)
+    with closing(open_media(checked)) as container:
+        without: dict[Modality, str] = {}
+        video = _choose(container, "video", without)
+        audio = _choose(container, "audio", without)
+        scans = {scan.stream.index: scan for scan in (video, audio) if scan is not None}
+        if scans:
+            _scan(container, scans, audio)
+        if video is not None and video.n_without_pts:
+            video.pts = _decoded_pts(checked, video.stream.index)
+        video, audio = _with_content(video, audio, without)
+        if video is None and audio is None:
+            raise MediaError(
+                f"{checked} has nothing to encode: {'; '.join(without.values())}. Expected a picture or a sound stream."
+            )
+        return _build(checked, container, video, audio, without)
+
+
+def packets(container: InputContainer, streams: Sequence[Any]) -> Iterator[Packet[Any]]:
+    """Packets of some streams until the file ends or breaks off."""
+    source = container.demux(streams)
+    while True:
+        try:
+            packet = next(source)
+        except (StopIteration, av.error.FFmpegError):
+            return
+        yield packet
+
+
+def frame_pts(frame: Any) -> int | None:
+    """When a decoded frame is to be shown, in the stream's unit."""
+    pts = frame.pts if frame.pts is not None else frame.dts
+    return None if pts is None else int(pts)
+
+
+def _choose(container: InputContainer, modality: Modality, without: dict[Modality, str]) -> _Scan | None:
+    stream: Any = container.streams.best(modality)
+    what = "picture" if modality == "video" else "sound"
+    if stream is not None and stream.disposition & Disposition.attached_pic:
+        stream = None  # cover art
+    if stream is None:
+        without[modality] = f"no {what}: the file has no {modality} stream"
+    elif stream.codec_context is None:
+        without[modality] = f"no {what}: this ffmpeg cannot decode the {modality} stream"
+    else:
+        return _Scan(stream)
+    return None
+
+
+def _scan(container: InputContainer, scans: dict[int, _Scan], audio: _Scan | None) -> None:
+    tries = _MAX_FIRST_PACKETS
+    for packet in packets(container, [scan.stream for scan in scans.values()]):
+        if packet.size == 0:
+            continue
+        scan = scans[packet.stream_index]
+        if scan is audio and audio.first_s is None and tries:
+            tries -= 1
+            _find_first_sound(packet, audio)
+        if packet.is_discard:
+            continue
+        scan.add(packet)
+        if scan is not audio and packet.pts is not None:
+            scan.pts.append(packet.pts)
+
+
+def _find_first_sound(packet: Packet[Any], scan: _Scan) -> None:
+    """Codecs drop the samples that only fill the encoder's delay, so only the first decoded frame tells the start."""
+    try:
+        frames = packet.decode()
+    except av.error.FFmpegError:
+        return
+    if frames:
+        scan.first_s = float(frames[0].time) if frames[0].time is not None else 0.0
+
+
+def _decoded_pts(path: Path, index: int) -> list[int]:
+    """Timestamps of the frames themselves, for containers (AVI) whose packets have none."""
+    found = []
+    with closing(open_media(path)) as container:
+        stream = container.streams[index]
+        for packet in packets(container, [stream]):
+            try:
+                found += [frame_pts(frame) for frame in packet.decode()]
+            except av.error.FFmpegError:
+                continue
+    return [pts for pts in found if pts is not None]
+
+
+def _with_content(
+    video: _Scan | None, audio: _Scan | None, without: dict[Modality, str]
+) -> tuple[_Scan | None, _Scan | None]:
+    if video is not None and not video.pts:
+        without["video"] = "no picture: no frame of the video stream can be read"
+        video = None
+    if audio is not None and audio.first_s is None:
+        without["audio"] = "no sound: no sample of the audio stream can be read"
+        audio = None
+    return video, audio
+
+
+def _build(
+    path: Path, container: InputContainer, video: _Scan | None, audio: _Scan | None, without: dict[Modality, str]
+) -> Probe:
+    pts = np.unique(np.array(video.pts, dtype=np.int64)) if video is not None else np.empty(0, np.int64)
+    starts = [video.seconds(int(pts[0]))] if video is not None else []
+    starts += [audio.first_s] if audio is not None and audio.first_s is not None else []
+    origin_s = min(starts)
+    video_track = audio_track = None
+    if video is not None:
+        video_track = VideoTrack(
+            stream=video.stream.index,
+            pts=pts,
+            times_s=pts * video.unit_s - origin_s,
+            end_s=video.seconds(int(pts[-1]) + _last_duration(video, pts)) - origin_s,
+            declared_end_s=_declared_end(container, video, origin_s),
+            width=int(video.stream.codec_context.width),
+            height=int(video.stream.codec_context.height),
+        )
+    if audio is not None and audio.first_s is not None:
+        by_sum = audio.first_s + audio.seconds(audio.total_duration)
+        end_s = audio.seconds(audio.last_pts + audio.last_duration) if audio.last_pts is not None else by_sum
+        audio_track = AudioTrack(
+            stream=audio.stream.index,
+            start_s=audio.first_s - origin_s,
+            end_s=max(end_s, audio.first_s) - origin_s,
+            declared_end_s=_declared_end(container, audio, origin_s),
+        )
+    ends = [track.end_s for track in (video_track, audio_track) if track is not None]
+    return Probe(
+        path=path,
+        origin_s=origin_s,
+        duration_s=max(ends),
+        video=video_track,
+        audio=audio_track,
+        without=without,
+    )
+
+
+def _last_duration(video: _Scan, pts: NDArray[np.int64]) -> int:
+    if video.last_duration and video.last_pts == pts[-1]:
+        return video.last_duration
+    if len(pts) > 1:
+        return int(np.median(np.diff(pts)))
+    rate = video.stream.average_rate
+    return round(1 / (float(rate) * video.unit_s)) if rate else 0
+
+
+def _declared_end(container: InputContainer, scan: _Scan, origin_s: float) -> float | None:
+    """When the file says that a stream ends; None where it only guesses from what is there (MP3, MPEG-TS, Ogg)."""
+    if not _DECLARE_DURATION & set(container.format.name.split(",")):
+        return None
+    stream = scan.stream
+    if stream.duration:
+        start = stream.start_time if stream.start_time is not None else 0
+        return scan.seconds(start + stream.duration) - origin_s
+    hours, _, rest = str(stream.metadata.get("DURATION", "")).partition(":")
+    minutes, _, seconds = rest.partition(":")
+    try:
+        return int(hours) * 3600 + int(minutes) * 60 + float(seconds) - origin_s
+    except ValueError:
+        return None

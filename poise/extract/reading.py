@@ -1,0 +1,202 @@
+"""One pass over a media file: the clips of every encoder asked for, decoded, prepared and handed out one by one.
+
+Extraction and prediction both read files through here, so that they see the same clips. Encoding lives in
+:mod:`poise.extract.encoding`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from poise.extract.clips import ClipSettings, plan_clips
+from poise.extract.decode import Decoder, frames_on_screen, read_frames
+from poise.extract.encoders.base import AudioEncoder, Encoder, PreparedClip, VideoEncoder
+from poise.extract.probe import Probe, probe
+from poise.extract.sound import Sound, read_sound
+from poise.store.schema import Modality
+
+SHARE_OF_SHORT_CLIP = 0.9
+"""Of a clip shorter than ``min_tail_s`` a stream must cover this much."""
+
+_NO_TIMES = np.empty(0, np.float64)
+
+
+@dataclass
+class Notes:
+    """What became clear about one modality of a recording while it was read.
+
+    Attributes
+    ----------
+    reason : str
+        Why the modality is missing, or what about it is incomplete.
+    flags : set of str
+        Words that qualify it.
+    n_clips : int
+        Clips handed out so far.
+    """
+
+    reason: str = ""
+    flags: set[str] = field(default_factory=set)
+    n_clips: int = 0
+
+    def add(self, flag: str, reason: str = "") -> None:
+        """Note a flag, and why."""
+        self.flags.add(flag)
+        self.reason = "; ".join(part for part in (self.reason, reason) if part)
+
+
+class RecordingReader:
+    """The prepared clips of one media file.
+
+    Parameters
+    ----------
+    path : path
+        The file.
+    encoders : mapping of modality to Encoder
+        What the clips are for; a modality that is not asked for is not decoded, but still counts for the clock.
+    clips : ClipSettings
+        How the recording is cut.
+    decoder : {"pyav", "decord"}
+        What decodes the pictures.
+
+    Attributes
+    ----------
+    duration_s : float
+        Length of the recording; NaN until reading began.
+    notes : dict of modality to Notes
+        Complete once :meth:`read` is exhausted.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        encoders: Mapping[Modality, Encoder],
+        *,
+        clips: ClipSettings,
+        decoder: Decoder = "pyav",
+    ) -> None:
+        self.path = path
+        self.duration_s = float("nan")
+        self.notes: dict[Modality, Notes] = {modality: Notes() for modality in encoders}
+        self._encoders = encoders
+        self._clips = clips
+        self._decoder = decoder
+
+    def read(self) -> Iterator[tuple[Modality, PreparedClip]]:
+        """Decode the file once and yield its clips, each modality in order of time.
+
+        Raises
+        ------
+        MediaError
+            The file cannot be read.
+        """
+        found = probe(self.path)
+        self.duration_s = found.duration_s
+        times, flags = plan_clips(found.duration_s, self._clips)
+        for modality, notes in self.notes.items():
+            notes.flags.update(flags)
+            lost = found.truncation(modality)
+            if lost:
+                notes.add("truncated", lost)
+        audio, video = self._encoders.get("audio"), self._encoders.get("video")
+        if isinstance(audio, AudioEncoder):
+            yield from self._read_audio(found, times, audio)
+        if isinstance(video, VideoEncoder):
+            yield from self._read_video(found, times, video)
+
+    def _read_video(
+        self, found: Probe, times: NDArray[np.float64], encoder: VideoEncoder
+    ) -> Iterator[tuple[Modality, PreparedClip]]:
+        notes, track = self.notes["video"], found.video
+        if track is None:
+            notes.reason = found.without["video"]
+            return
+        start_s, end_s = float(track.times_s[0]), track.end_s
+        spans = self._spans(times, start_s, end_s)
+        if not spans:
+            notes.reason = f"no picture: it lasts only {end_s - start_s:.2f} s, too short for a clip"
+            return
+        wanted = [frames_on_screen(encoder.frame_times(span.covered_start_s, span.covered_end_s), track) for span in spans]
+        for number, frames in read_frames(found, wanted, encoder.prepare_frame, decoder=self._decoder):
+            notes.n_clips += 1
+            yield "video", spans[number].clip(frames, track.times_s[wanted[number]])
+        _note_lost(notes, len(spans), "picture")
+
+    def _read_audio(
+        self, found: Probe, times: NDArray[np.float64], encoder: AudioEncoder
+    ) -> Iterator[tuple[Modality, PreparedClip]]:
+        notes = self.notes["audio"]
+        sound = read_sound(found, sample_rate_hz=encoder.sample_rate_hz)
+        if sound is None or sound.silent:
+            notes.reason = "silent" if sound is not None else found.without.get("audio", "no sound: none can be decoded")
+            return
+        if sound.sanitised:
+            notes.add("sound-sanitised")
+        spans = [
+            span
+            for span in self._spans(times, sound.start_s, sound.end_s)
+            if not _inside_gap(span, sound) and span.covered_s * sound.sample_rate_hz >= encoder.min_samples
+        ]
+        if not spans:
+            notes.reason = f"no sound: it lasts only {sound.end_s - sound.start_s:.2f} s, too short for a clip"
+            return
+        for span in spans:
+            if any(_overlap_s(span, lost) > 0 for lost in sound.damaged):
+                continue
+            if any(_overlap_s(span, gap) > 0 for gap in sound.gaps):
+                notes.flags.add("sound-gap")
+            notes.n_clips += 1
+            samples = encoder.prepare_samples(sound.cut(span.covered_start_s, span.covered_end_s))
+            yield "audio", span.clip(samples, _NO_TIMES)
+        _note_lost(notes, len(spans), "sound")
+
+    def _spans(self, times: NDArray[np.float64], start_s: float, end_s: float) -> list[_Span]:
+        """The clips that a stream from ``start_s`` to ``end_s`` really covers."""
+        spans = [
+            _Span(float(clip[0]), float(clip[1]), max(float(clip[0]), start_s), min(float(clip[1]), end_s))
+            for clip in times
+        ]
+        enough_s = self._clips.min_tail_s
+        return [span for span in spans if span.covered_s >= min(enough_s, SHARE_OF_SHORT_CLIP * span.length_s) - 1e-6]
+
+
+@dataclass(frozen=True)
+class _Span:
+    """A clip's span, and the part of it that a stream covers, in seconds."""
+
+    start_s: float
+    end_s: float
+    covered_start_s: float
+    covered_end_s: float
+
+    @property
+    def length_s(self) -> float:
+        return self.end_s - self.start_s
+
+    @property
+    def covered_s(self) -> float:
+        return self.covered_end_s - self.covered_start_s
+
+    def clip(self, data: NDArray[Any], times_s: NDArray[np.float64]) -> PreparedClip:
+        return PreparedClip(start_s=self.start_s, end_s=self.end_s, data=data, times_s=times_s)
+
+
+def _overlap_s(span: _Span, other: tuple[float, float]) -> float:
+    return max(0.0, min(span.covered_end_s, other[1]) - max(span.covered_start_s, other[0]))
+
+
+def _inside_gap(span: _Span, sound: Sound) -> bool:
+    """Whether the track has no samples in most of a span."""
+    return sum(_overlap_s(span, gap) for gap in sound.gaps) > span.covered_s / 2
+
+
+def _note_lost(notes: Notes, n_expected: int, what: str) -> None:
+    lost = n_expected - notes.n_clips
+    if lost:
+        notes.add("damaged", f"damaged: {lost} of {n_expected} clips of {what} could not be decoded")

@@ -1,0 +1,145 @@
+"""Losses and decoding of the softmax, CORAL and CORN heads. Networks and training do not live here.
+
+Losses are over stacks of models: one value for each. Label weights multiply each recording's loss before
+the head's own normaliser, so that a weight of 2 is the same as the recording standing there twice.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import torch
+
+
+def n_outputs(head: str, n_classes: int) -> int:
+    """Number of logits that a neural head has."""
+    return n_classes if head == "softmax" else n_classes - 1
+
+
+def compute_loss(head: str, logits: torch.Tensor, ranks: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Loss of each model of a stack.
+
+    Parameters
+    ----------
+    head : {"softmax", "coral", "corn"}
+    logits : tensor of shape (n_models, n_recordings, n_outputs)
+    ranks : tensor of shape (n_recordings,), int64
+    weights : tensor of shape (n_recordings,)
+
+    Returns
+    -------
+    tensor of shape (n_models,)
+    """
+    loss = {"softmax": softmax_loss, "coral": coral_loss, "corn": corn_loss}[head]
+    return loss(logits, ranks, weights)
+
+
+def softmax_loss(logits: torch.Tensor, ranks: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Weighted mean cross-entropy, shape (n_models,)."""
+    log_proba = logits.log_softmax(dim=-1)  # (n_models, n_recordings, n_classes)
+    index = ranks.expand(logits.shape[:2]).unsqueeze(-1)  # (n_models, n_recordings, 1)
+    losses = -log_proba.gather(-1, index).squeeze(-1)  # (n_models, n_recordings)
+    return (losses * weights).sum(-1) / weights.sum()
+
+
+def coral_loss(logits: torch.Tensor, ranks: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Sum over the K-1 thresholds of binary cross-entropy, mean over recordings, shape (n_models,).
+
+    References
+    ----------
+    Cao, Mirjalili, Raschka (2020). Rank consistent ordinal regression for neural networks with
+    application to age estimation. Pattern Recognition Letters 140. arXiv:1901.07884
+    """
+    losses, _ = _threshold_losses(logits, ranks)
+    return (losses.sum(-1) * weights).sum(-1) / weights.sum()
+
+
+def corn_loss(logits: torch.Tensor, ranks: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Binary cross-entropy of each conditional task, over all that have passed the thresholds before, shape (n_models,).
+
+    References
+    ----------
+    Shi, Cao, Raschka (2021). Deep neural networks for rank-consistent ordinal regression based on
+    conditional probabilities. arXiv:2111.08851
+    """
+    losses, thresholds = _threshold_losses(logits, ranks)
+    taking_part = (ranks[:, None] >= thresholds) * weights[:, None]  # (n_recordings, n_outputs)
+    return (losses * taking_part).sum((-1, -2)) / taking_part.sum()
+
+
+def _threshold_losses(logits: torch.Tensor, ranks: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    import torch
+    from torch.nn.functional import binary_cross_entropy_with_logits
+
+    thresholds = torch.arange(logits.shape[-1])
+    above = (ranks[:, None] > thresholds).to(logits.dtype).expand_as(logits)  # (n_models, n_recordings, n_outputs)
+    return binary_cross_entropy_with_logits(logits, above, reduction="none"), thresholds
+
+
+def decode_logits(head: str, logits: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Probabilities of the levels.
+
+    Parameters
+    ----------
+    head : {"softmax", "coral", "corn"}
+    logits : ndarray of shape (..., n_outputs)
+
+    Returns
+    -------
+    ndarray of shape (..., n_classes), float64
+        Rows sum to 1; the probability of exceeding a level never rises with the level.
+    """
+    wide = logits.astype(np.float64)
+    if head == "softmax":
+        return softmax(wide)
+    above = sigmoid(wide)  # (..., n_classes - 1)
+    return proba_from_cumulative(np.cumprod(above, axis=-1) if head == "corn" else above)
+
+
+def proba_from_cumulative(above: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Probabilities of the levels from those of exceeding each level but the last.
+
+    Where the probability of exceeding a level is above that of exceeding the one before, it is
+    lowered to it.
+
+    Parameters
+    ----------
+    above : ndarray of shape (..., n_classes - 1), float64
+
+    Returns
+    -------
+    ndarray of shape (..., n_classes), float64
+    """
+    falling = np.minimum.accumulate(above, axis=-1)
+    edge = np.ones((*above.shape[:-1], 1))
+    return -np.diff(np.concatenate([edge, falling, 0 * edge], axis=-1), axis=-1)  # (..., n_classes)
+
+
+def decode_median(proba: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Rank of the median level: how many levels are exceeded with a probability above one half.
+
+    Parameters
+    ----------
+    proba : ndarray of shape (n_recordings, n_classes), float64
+
+    Returns
+    -------
+    ndarray of shape (n_recordings,), int64
+    """
+    above = np.cumsum(proba[:, ::-1], axis=1)[:, ::-1][:, 1:]  # (n_recordings, n_classes - 1)
+    return np.count_nonzero(above > 0.5, axis=1)
+
+
+def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Softmax over the last axis."""
+    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return shifted / shifted.sum(axis=-1, keepdims=True)
+
+
+def sigmoid(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Logistic function that does not overflow."""
+    return 0.5 * (1 + np.tanh(0.5 * logits))

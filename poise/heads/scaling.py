@@ -1,0 +1,99 @@
+"""What is learnt about features before any head: which columns vary, their scale, and the span of the rows.
+
+Everything is weighted, so that a weight of 2 is the same as a row standing there twice.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+CLIP = 6.0
+"""Standardised features are kept within this many standard deviations: a column that hardly varied may explode."""
+
+_NEAR_CONSTANT = 1e-6
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Standardiser:
+    """Centre and scale of the columns that vary.
+
+    Attributes
+    ----------
+    center, scale : ndarray of shape (n_kept,), float64
+    kept : ndarray of shape (n_kept,), int64
+        Columns that vary by more than rounding; all, if none does.
+    """
+
+    center: NDArray[np.float64]
+    scale: NDArray[np.float64]
+    kept: NDArray[np.int64]
+
+    @classmethod
+    def fit(cls, X: NDArray[np.floating], weights: NDArray[np.float64]) -> Standardiser:
+        """Learn from rows of shape (n, dim) with their weights of shape (n,)."""
+        counted = weights > 0
+        rows, share = X[counted].astype(np.float64), weights[counted] / weights.sum()
+        center = share @ rows
+        spread = np.sqrt(share @ (rows - center) ** 2)
+        varies = spread > _NEAR_CONSTANT * np.abs(rows).max(axis=0)
+        kept = np.flatnonzero(varies) if varies.any() else np.arange(X.shape[1])
+        scale = np.where(varies, spread, 1.0)[kept]
+        return cls(center=center[kept], scale=scale, kept=kept)
+
+    def transform(self, X: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Standardised and clipped columns, shape (n, n_kept), float64."""
+        columns = X if len(self.kept) == X.shape[1] else X[:, self.kept]
+        return np.clip((columns - self.center) / self.scale, -CLIP, CLIP)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Projection:
+    """Rotation into the leading principal components, at most the span of the training rows.
+
+    The components keep their relative variances (nothing is whitened) and are scaled together so
+    that their mean variance is 1.
+
+    Attributes
+    ----------
+    center : ndarray of shape (dim,), float32
+    components : ndarray of shape (dim, n_components), float32
+    """
+
+    center: NDArray[np.float32]
+    components: NDArray[np.float32]
+
+    @classmethod
+    def fit(cls, X: NDArray[np.float64], weights: NDArray[np.float64], *, n_components: int) -> Projection:
+        """Learn from rows of shape (n, dim) with their weights of shape (n,)."""
+        share = weights / weights.sum()
+        center = share @ X
+        rows = np.sqrt(share)[:, None] * (X - center)
+        variances, directions = _principal_axes(rows)
+        # in float32 what lies below is rounding
+        kept = np.flatnonzero(variances > 1e-7 * variances.max(initial=0.0))[:n_components]
+        if not len(kept):
+            kept = np.arange(1)
+        scale = np.sqrt(variances[kept].mean()) or 1.0
+        return cls(
+            center=center.astype(np.float32), components=(directions[:, kept] / scale).astype(np.float32)
+        )
+
+    def transform(self, X: NDArray[np.float64]) -> NDArray[np.float32]:
+        """Coordinates of shape (n, n_components), float32."""
+        return (X.astype(np.float32) - self.center) @ self.components
+
+
+def _principal_axes(rows: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Variances, largest first, and orthonormal directions of shape (dim, n_axes)."""
+    n, dim = rows.shape
+    if dim <= n:
+        variances, directions = np.linalg.eigh(rows.T @ rows)
+        return variances[::-1], directions[:, ::-1]
+    # fewer rows than columns: the small Gram matrix has the same spectrum
+    variances, mixes = np.linalg.eigh(rows @ rows.T)
+    variances, mixes = variances[::-1], mixes[:, ::-1]
+    lengths = np.sqrt(np.maximum(variances, np.finfo(np.float64).tiny))
+    return variances, rows.T @ (mixes / lengths)

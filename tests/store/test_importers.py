@@ -1,0 +1,127 @@
+"""Promises of importing: two layouts are understood, everything else is refused by name."""
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from poise.errors import FeaturesMissingError, ImportFormatError
+from poise.store import FeatureStore, import_npz, verify
+from tests.store.test_store import manifest_of
+
+
+def save(folder: Path, name: str, **arrays: np.ndarray) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.npz"
+    np.savez(path, **arrays)
+    return path
+
+
+def clips(n: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal((n, 1536)).astype(np.float32)
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["folder", "zip"])
+def test_clips_are_split_into_video_and_audio(tmp_path: Path, packed: bool) -> None:
+    """`clips` (n, 1536) becomes VideoMAE's first 768 numbers and WavLM's last, from a folder or a ZIP."""
+    arrays = {"s1_v01": clips(3), "s1_v02.cut": clips(5, 1)}
+    for name, array in arrays.items():
+        save(tmp_path / "cache", name, clips=array)
+    source = tmp_path / "cache"
+    if packed:
+        with zipfile.ZipFile(tmp_path / "cache.zip", "w") as archive:
+            for path in source.iterdir():
+                archive.write(path, f"cache/{path.name}")
+            archive.writestr("__MACOSX/._s1_v01.npz", b"junk")
+        source = tmp_path / "cache.zip"
+    store = FeatureStore.create(tmp_path / "s")
+    report = import_npz(store, source)
+    assert (report.n_stored, report.n_clips, report.failed) == (2, 8, ())
+    bags = store.load(manifest_of(tmp_path, "s1_v02.cut.mp4", "s1_v01"))
+    for i, name in enumerate(["s1_v02.cut", "s1_v01"]):
+        np.testing.assert_array_equal(bags[i].values["video"], arrays[name][:, :768])
+        np.testing.assert_array_equal(bags[i].values["audio"], arrays[name][:, 768:])
+        assert np.isnan(bags[i].clip_times["video"]).all()
+    assert all(feature_set.imported for feature_set in store.feature_sets())
+    assert verify(store).ok
+
+
+def test_means_are_one_clip_and_an_absent_mean_is_missing(tmp_path: Path) -> None:
+    """`vmae` and `wavl` (768,) are one clip each; a file with only one of them lacks the other modality."""
+    both = save(tmp_path / "c", "a", vmae=np.ones(768), wavl=np.zeros(768)).parent
+    save(both, "b", vmae=np.full(768, 2.0))
+    store = FeatureStore.create(tmp_path / "s")
+    import_npz(store, both)
+    bags = store.load(manifest_of(tmp_path, "a.mp4", "b.mp4"))
+    assert bags.modalities["video"].n_clips.tolist() == [1, 1]
+    assert bags.modalities["audio"].n_clips.tolist() == [1, 0]
+
+
+def test_importing_again_stores_nothing_and_other_values_are_refused(tmp_path: Path) -> None:
+    """The same values are there already; other values under a known name need a collection of their own."""
+    source = save(tmp_path / "c", "a", clips=clips(2)).parent
+    store = FeatureStore.create(tmp_path / "s")
+    import_npz(store, source)
+    assert import_npz(store, source).n_already == 1
+    save(source, "b", clips=clips(2, 5))
+    save(source, "a", clips=clips(2, 9))
+    report = import_npz(store, source)
+    assert report.n_stored == 1
+    assert report.failed[0][0] == "a.npz"
+    assert "--collection" in report.failed[0][1]
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        (
+            {"clips": np.zeros((2, 100), np.float32)},
+            r"it holds `clips` \(2, 100\) float32; expected `clips` \(n, 1536\)",
+        ),
+        ({"x": np.zeros(3)}, r"it holds `x` \(3,\) float64"),
+        ({"clips": np.zeros((0, 1536), np.float32)}, r"`clips` \(0, 1536\)"),
+        ({"clips": np.zeros((2, 1536), np.int64)}, "int64"),
+        ({"clips": np.full((2, 1536), np.nan, np.float32)}, "NaN or infinity"),
+        ({"clips": np.array([{"a": 1}], dtype=object)}, "not an .npz that can be read"),
+        ({}, "it holds nothing"),
+    ],
+)
+def test_other_layouts_are_refused_by_name(tmp_path: Path, arrays: dict[str, np.ndarray], message: str) -> None:
+    """A file that is not understood is named with what it holds and what is expected; the rest is imported."""
+    source = save(tmp_path / "c", "good", clips=clips(1)).parent
+    save(source, "wrong", **arrays)
+    report = import_npz(FeatureStore.create(tmp_path / "s"), source)
+    assert report.n_stored == 1
+    ((name, reason),) = report.failed
+    assert name == "wrong.npz"
+    with pytest.raises(ImportFormatError, match=message):
+        raise ImportFormatError(reason)
+
+
+def test_nothing_to_import_is_an_error(tmp_path: Path) -> None:
+    """An empty folder, a missing path, a text and a folder of only broken files say so."""
+    store = FeatureStore.create(tmp_path / "s")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ImportFormatError, match="holds no .npz file"):
+        import_npz(store, tmp_path / "empty")
+    with pytest.raises(ImportFormatError, match="There is no folder or ZIP"):
+        import_npz(store, tmp_path / "nothing")
+    (tmp_path / "text.zip").write_text("text")
+    with pytest.raises(ImportFormatError, match="neither a folder nor a ZIP"):
+        import_npz(store, tmp_path / "text.zip")
+    (tmp_path / "empty" / "a.npz").write_bytes(b"not a zip")
+    with pytest.raises(ImportFormatError, match="a.npz: not an .npz that can be read"):
+        import_npz(store, tmp_path / "empty")
+
+
+def test_two_recordings_of_one_name_are_not_confused(tmp_path: Path) -> None:
+    """Imported features are matched by file name, so the name must be unique on both sides."""
+    save(tmp_path / "c" / "x", "a", clips=clips(1))
+    save(tmp_path / "c" / "y", "a", clips=clips(1, 3))
+    store = FeatureStore.create(tmp_path / "s")
+    report = import_npz(store, tmp_path / "c")
+    assert report.n_stored == 1
+    assert "has the same name" in report.failed[0][1]
+    with pytest.raises(FeaturesMissingError, match="have the same file name"):
+        store.load(manifest_of(tmp_path, "p/a.mp4", "q/a.mp4"))

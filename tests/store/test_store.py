@@ -1,0 +1,387 @@
+"""Promises of the feature store: what was reported stored is there, and nothing is ever mixed."""
+
+import errno
+import json
+import multiprocessing
+import os
+import resource
+import signal
+import time
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from poise.errors import (
+    AmbiguousFeatureSetError,
+    FeatureSetNotFoundError,
+    FeaturesMissingError,
+    InvalidFeaturesError,
+    StoreDamagedError,
+    StoreNotFoundError,
+    StoreWriteError,
+)
+from poise.manifest import Manifest
+from poise.store import FeatureStore, fingerprint, verify
+from poise.store import durable as durable_module
+from poise.store.identity import KeyCache, file_key
+from poise.store.segments import MAX_RECORDINGS
+from tests.store.features import make_features, make_key, make_spec
+
+
+def manifest_of(folder: Path, *paths: str) -> Manifest:
+    return Manifest(
+        table_path=None,
+        root=folder,
+        paths=paths,
+        labels=np.zeros(len(paths), dtype=np.int64),
+        label_names=("low", "high"),
+        speakers=None,
+        sources=np.arange(len(paths)),
+        augmentations=("",) * len(paths),
+    )
+
+
+def test_what_was_written_is_read_back_in_the_order_of_the_manifest(tmp_path: Path) -> None:
+    """Embeddings and clip times come back bit for bit, aligned with the manifest's rows."""
+    store = FeatureStore.create(tmp_path / "s")
+    made = {name: make_features(name, n_clips=n) for name, n in [("a", 2), ("b", 1), ("c", 4)]}
+    for group in (["a", "b"], ["c"]):
+        with store.writer(make_spec()) as writer:
+            for name in group:
+                writer.add(made[name])
+    bags = FeatureStore.open(tmp_path / "s").load(manifest_of(tmp_path, "c.mp4", "a.mp4", "b.mp4"))
+    assert bags.keys == (make_key("c"), make_key("a"), make_key("b"))
+    for i, name in enumerate("cab"):
+        np.testing.assert_array_equal(bags[i].values["video"], made[name].embeddings.astype(np.float16))
+        np.testing.assert_array_equal(bags[i].clip_times["video"], made[name].clip_times)
+
+
+def test_a_recording_counts_as_stored_only_once_it_is_on_the_disk(tmp_path: Path) -> None:
+    """`on_durable` names a key when its segment can be read, and not before."""
+    store = FeatureStore.create(tmp_path / "s")
+    told: list[str] = []
+    writer = store.writer(make_spec(), lambda keys: told.extend(keys))
+    writer.add(make_features("a"))
+    assert told == []
+    writer.flush()
+    assert told == [make_key("a")] == list(store.entries(make_spec()))
+
+
+def test_a_segment_closes_at_its_size(tmp_path: Path) -> None:
+    """No more than 256 recordings wait for their segment."""
+    store = FeatureStore.create(tmp_path / "s")
+    told: list[str] = []
+    writer = store.writer(make_spec(), lambda keys: told.extend(keys))
+    for i in range(MAX_RECORDINGS):
+        writer.add(make_features(f"r{i}", n_clips=1))
+    assert len(told) == MAX_RECORDINGS
+
+
+def test_the_order_is_write_sync_rename_sync_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only this order survives a power loss: data synced before the name exists, the name synced after."""
+    calls: list[str] = []
+    folder = tmp_path
+
+    def spy(name: str) -> None:
+        real = getattr(os, name)
+
+        def wrapped(*args: object, **options: object) -> object:
+            what = name
+            if name == "fsync":
+                path = Path(os.readlink(f"/proc/self/fd/{args[0]}"))
+                what = "fsync folder" if path == folder else "fsync file"
+            calls.append(what)
+            return real(*args, **options)
+
+        monkeypatch.setattr(durable_module.os, name, wrapped)
+
+    for name in ("write", "fsync", "rename"):
+        spy(name)
+    durable_module.write_durably(folder / "x.bin", b"data")
+    assert calls == ["write", "fsync file", "rename", "fsync folder"]
+
+
+def test_features_with_other_settings_never_mix(tmp_path: Path) -> None:
+    """One changed setting is another feature set; asking by encoder name lists both and how they differ."""
+    store = FeatureStore.create(tmp_path / "s")
+    for hop_s in (10.0, 5.0):
+        with store.writer(make_spec(hop_s=hop_s)) as writer:
+            writer.add(make_features("a"))
+    assert len(store.feature_sets()) == 2
+    with pytest.raises(
+        AmbiguousFeatureSetError, match=r"(?s)'motion' names several.*clips.hop_s: (10.0 / 5.0|5.0 / 10.0)"
+    ):
+        store.find("motion", "video")
+    with pytest.raises(AmbiguousFeatureSetError, match="Several video feature sets are there"):
+        store.find(None, "video")
+    wanted = f"motion@{fingerprint(make_spec(hop_s=5.0))}"
+    found = store.find(wanted, "video")
+    assert found is not None
+    assert found.spec["clips"]["hop_s"] == 5.0
+
+
+def test_a_feature_set_that_is_not_there_is_named_with_those_that_are(tmp_path: Path) -> None:
+    """The error lists what could be asked for; `none` asks for nothing."""
+    store = FeatureStore.create(tmp_path / "s")
+    with store.writer(make_spec()) as writer:
+        writer.add(make_features("a"))
+    with pytest.raises(FeatureSetNotFoundError, match="no video feature set 'videomae'.*It has: motion@"):
+        store.find("videomae", "video")
+    assert store.find("none", "video") is None
+    assert store.find(None, "audio") is None
+    with pytest.raises(FeatureSetNotFoundError, match="no feature set to load"):
+        store.load(manifest_of(tmp_path, "a.mp4"), video="none")
+
+
+def test_a_row_without_features_is_an_error_that_names_its_line(tmp_path: Path) -> None:
+    """Nothing is made up for a recording that was never extracted."""
+    store = FeatureStore.create(tmp_path / "s")
+    with store.writer(make_spec()) as writer:
+        writer.add(make_features("a"))
+    with pytest.raises(
+        FeaturesMissingError, match=r"1 of 2 recordings have no features.*line 3 \(b.mp4\).*poise extract"
+    ):
+        store.load(manifest_of(tmp_path, "a.mp4", "b.mp4"))
+
+
+def test_a_missing_modality_has_no_clips(tmp_path: Path) -> None:
+    """Missing and failed recordings are known to the store and have no clips: never zeros."""
+    store = FeatureStore.create(tmp_path / "s")
+    with store.writer(make_spec()) as writer:
+        writer.add(make_features("a"))
+        writer.add(make_features("b", n_clips=0, reason="no picture"))
+        writer.add(make_features("c", n_clips=0, outcome="failed", reason="MediaError: broken"))
+    bags = store.load(manifest_of(tmp_path, "c.mp4", "a.mp4", "b.mp4"))
+    assert bags.modalities["video"].present.tolist() == [False, True, False]
+    assert bags[0].values == {}
+    feature_set = store.feature_sets()[0]
+    assert (feature_set.n_recordings, feature_set.n_missing, feature_set.n_failed) == (1, 1, 1)
+
+
+def test_features_win_over_failures_and_the_first_over_the_second(tmp_path: Path) -> None:
+    """A later success replaces a failure; a duplicate changes nothing; failures keep the last attempt."""
+    store = FeatureStore.create(tmp_path / "s")
+    first = make_features("a")
+    other = make_features("a", embeddings=first.embeddings + 1)
+    failed = [make_features("a", n_clips=0, outcome="failed", reason=f"try {i}", attempts=i) for i in (1, 2)]
+    for features in failed:
+        with store.writer(make_spec()) as writer:
+            writer.add(features)
+        time.sleep(0.002)
+    assert store.entries(make_spec())[make_key("a")].attempts == 2
+    for features in (first, other, failed[0]):
+        with store.writer(make_spec()) as writer:
+            writer.add(features)
+        time.sleep(0.002)
+    entry = store.entries(make_spec())[make_key("a")]
+    assert (entry.outcome, entry.n_clips) == ("stored", 3)
+    bags = store.load(manifest_of(tmp_path, "a.mp4"))
+    np.testing.assert_array_equal(bags[0].values["video"], first.embeddings.astype(np.float16))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"embeddings": np.full((3, 8), np.nan, np.float32)}, "NaN or infinity"),
+        ({"embeddings": np.full((3, 8), np.inf, np.float32)}, "NaN or infinity"),
+        ({"embeddings": np.full((3, 8), 7e4, np.float32)}, "does not fit in float16. Use --dtype float32"),
+        ({"clip_times": np.zeros((2, 2))}, "clip times of shape"),
+        (
+            {"embeddings": np.zeros((0, 8), np.float32), "clip_times": np.zeros((0, 2))},
+            "0 clips with the outcome stored",
+        ),
+        ({"key": "short"}, "not 64 hexadecimal digits"),
+    ],
+)
+def test_what_must_not_be_stored_is_refused(tmp_path: Path, changes: dict[str, object], message: str) -> None:
+    """A value that is not finite or does not fit never reaches the disk, and the writer goes on."""
+    store = FeatureStore.create(tmp_path / "s")
+    with store.writer(make_spec()) as writer:
+        with pytest.raises(InvalidFeaturesError, match=message):
+            writer.add(make_features("a", **changes))
+        writer.add(make_features("b"))
+    assert list(store.entries(make_spec())) == [make_key("b")]
+
+
+def test_a_segment_is_plain_hdf5_with_aligned_data(tmp_path: Path) -> None:
+    """h5py alone reads a segment, and the embeddings start on a page boundary."""
+    store = FeatureStore.create(tmp_path / "s")
+    made = make_features("a", n_clips=400)
+    with store.writer(make_spec()) as writer:
+        writer.add(made)
+    (path,) = (tmp_path / "s").glob("motion@*/seg-*.h5")
+    with h5py.File(path) as file:
+        np.testing.assert_array_equal(file["embeddings"][:], made.embeddings.astype(np.float16))
+        assert file["embeddings"].id.get_offset() % 4096 == 0
+        assert json.loads(file.attrs["spec"]) == make_spec()
+        assert file["recordings/path"][0] == b"a.mp4"
+
+
+def test_a_file_is_found_by_its_bytes_under_any_name(tmp_path: Path) -> None:
+    """A renamed file is the same recording; a changed file is not."""
+    media = tmp_path / "a.mp4"
+    media.write_bytes(b"one")
+    store = FeatureStore.create(tmp_path / "s")
+    with store.writer(make_spec()) as writer:
+        writer.add(make_features("a", key=file_key(media)))
+    media.rename(tmp_path / "b.mp4")
+    assert len(store.load(manifest_of(tmp_path, "b.mp4"))) == 1
+    assert len(store.load(manifest_of(tmp_path, "a.mp4"))) == 1  # not on this machine: its path counts
+    os.utime(tmp_path / "b.mp4", (1e9, 1e9))
+    time.sleep(2.1)  # younger files may still change unseen and are not remembered
+    store.keys.key(tmp_path / "b.mp4")
+    (tmp_path / "b.mp4").write_bytes(b"two")
+    with pytest.raises(FeaturesMissingError, match="its file changed since"):
+        store.load(manifest_of(tmp_path, "b.mp4"))
+
+
+def test_another_name_of_the_same_bytes_is_remembered(tmp_path: Path) -> None:
+    """Two names for the same bytes share one set of features, also where the files are not."""
+    store = FeatureStore.create(tmp_path / "s")
+    with store.writer(make_spec()) as writer:
+        writer.add(make_features("a"))
+        writer.add_name(make_key("a"), "twin.mp4")
+    bags = store.load(manifest_of(tmp_path, "twin.mp4", "a.mp4"))
+    assert bags.keys == (make_key("a"),) * 2
+    assert store.entries(make_spec())[make_key("a")].paths == ("a.mp4", "twin.mp4")
+
+
+def test_keys_are_remembered_until_the_file_changes(tmp_path: Path) -> None:
+    """An unchanged file is not read again in a later run; a broken cache is no cache."""
+    media = tmp_path / "a.mp4"
+    media.write_bytes(b"one")
+    os.utime(media, (1e9, 1e9))
+    time.sleep(2.1)
+    cache = KeyCache(tmp_path)
+    assert cache.key(media) == file_key(media)
+    cache.save()
+    assert KeyCache(tmp_path).knows(media)
+    (tmp_path / "cache" / "keys.json").write_text("{broken")
+    assert not KeyCache(tmp_path).knows(media)
+
+
+@pytest.mark.parametrize("damage", ["flip", "truncate", "foreign", "spec"])
+def test_verify_finds_and_names_damage(tmp_path: Path, damage: str) -> None:
+    """A changed byte, a cut file, a file that is not of the store and a changed spec are all found."""
+    store = FeatureStore.create(tmp_path / "s")
+    with store.writer(make_spec()) as writer:
+        writer.add(make_features("a"))
+    assert verify(store).ok
+    (path,) = (tmp_path / "s").glob("motion@*/seg-*.h5")
+    match damage:
+        case "flip":
+            data = bytearray(path.read_bytes())
+            with h5py.File(path) as file:
+                data[file["embeddings"].id.get_offset()] ^= 1
+            path.write_bytes(data)
+        case "truncate":
+            path.write_bytes(path.read_bytes()[:-100])
+        case "foreign":
+            (path.parent / "notes.txt").write_text("mine")
+        case "spec":
+            (path.parent / "spec.json").write_text("{}")
+    report = verify(store)
+    assert not report.ok
+    assert report.problems[0].segment.startswith("motion@")
+    if damage == "flip":
+        assert report.problems[0].recordings == ("a.mp4",)
+
+
+def test_structural_damage_is_an_error_at_reading(tmp_path: Path) -> None:
+    """A cut segment never gives numbers."""
+    store = FeatureStore.create(tmp_path / "s")
+    with store.writer(make_spec()) as writer:
+        writer.add(make_features("a"))
+    (path,) = (tmp_path / "s").glob("motion@*/seg-*.h5")
+    path.write_bytes(path.read_bytes()[:2000])
+    with pytest.raises(StoreDamagedError, match="poise store verify"):
+        store.load(manifest_of(tmp_path, "a.mp4"))
+
+
+def test_a_store_that_is_none_says_how_to_make_one(tmp_path: Path) -> None:
+    """A missing folder, a folder of other things and a newer format each get one clear error."""
+    with pytest.raises(StoreNotFoundError, match="does not exist. Make one with `poise extract"):
+        FeatureStore.open(tmp_path / "nothing")
+    (tmp_path / "file.txt").touch()
+    with pytest.raises(StoreNotFoundError, match="is not a feature store"):
+        FeatureStore.open(tmp_path)
+    with pytest.raises(StoreDamagedError, match="holds other files"):
+        FeatureStore.create(tmp_path)
+    FeatureStore.create(tmp_path / "s")
+    (tmp_path / "s" / "poise-store.json").write_text('{"format_version": 99}')
+    with pytest.raises(StoreDamagedError, match="format version 99, this poise reads 1"):
+        FeatureStore.open(tmp_path / "s")
+    (tmp_path / "s" / "poise-store.json").write_text("[]")
+    with pytest.raises(StoreDamagedError, match="cannot be read"):
+        FeatureStore.open(tmp_path / "s")
+
+
+def test_a_place_that_cannot_be_written_is_a_clear_error(tmp_path: Path) -> None:
+    """A file where the folder should be gives the path and the free space, not a traceback from below."""
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreWriteError, match=r"Cannot write .*file/s.*MB free"):
+        FeatureStore.create(tmp_path / "file" / "s")
+
+
+def _write_under_a_quota(folder: str, limit: int) -> None:
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    store = FeatureStore.open(folder)
+    writer = store.writer(make_spec(dim=768))
+    try:
+        writer.add(make_features("big", n_clips=200, dim=768))
+        writer.flush()
+    except StoreWriteError as error:
+        os._exit(10 if error.errno == errno.EFBIG else 11)
+    os._exit(12)
+
+
+def test_a_full_disk_is_an_error_that_loses_nothing(tmp_path: Path) -> None:
+    """When a segment does not fit, the process lives, earlier data is intact and no half file is left."""
+    store = FeatureStore.create(tmp_path / "s")
+    with store.writer(make_spec(dim=768)) as writer:
+        writer.add(make_features("a", dim=768))
+    context = multiprocessing.get_context("spawn")
+    child = context.Process(target=_write_under_a_quota, args=(str(tmp_path / "s"), 100_000))
+    child.start()
+    child.join(60)
+    assert child.exitcode == 10
+    assert verify(store).ok
+    assert list(store.entries(make_spec(dim=768))) == [make_key("a")]
+    assert not list((tmp_path / "s").rglob(".tmp-*"))
+
+
+def _write_for_ever(folder: str, ready: str) -> None:
+    store = FeatureStore.open(folder)
+    with Path(ready).open("a") as told:
+        writer = store.writer(make_spec(), lambda keys: (told.write("".join(f"{key}\n" for key in keys)), told.flush()))
+        for i in range(100_000):
+            writer.add(make_features(f"r{os.getpid()}-{i}"))
+            if i % 3 == 0:
+                writer.flush()
+
+
+def test_kill_9_loses_nothing_that_was_reported_stored(tmp_path: Path) -> None:
+    """A writer killed at random moments: every reported recording is there, and the next writer goes on."""
+    FeatureStore.create(tmp_path / "s")
+    rng = np.random.default_rng(0)
+    context = multiprocessing.get_context("spawn")
+    for _ in range(5):
+        child = context.Process(target=_write_for_ever, args=(str(tmp_path / "s"), str(tmp_path / "told.txt")))
+        child.start()
+        told = tmp_path / "told.txt"
+        before = told.stat().st_size if told.exists() else 0
+        while not told.exists() or told.stat().st_size == before:
+            time.sleep(0.01)
+        time.sleep(rng.uniform(0, 0.05))
+        child.kill()
+        child.join()
+    store = FeatureStore.open(tmp_path / "s")
+    reported = set((tmp_path / "told.txt").read_text().split())
+    assert reported <= store.entries(make_spec()).keys()
+    assert verify(store).ok
+    with store.writer(make_spec()) as writer:
+        writer.add(make_features("after"))
+    assert not list((tmp_path / "s").rglob(".tmp-*"))
