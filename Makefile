@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 .PHONY: demo test test-slow lint format clean
 
 demo: $(READY)  ## make a small interview set, extract, compare, train and predict, offline
-	$(BIN)/poise demo --out poise-demo --overwrite
+	$(BIN)/poise demo --out poise-demo
 
 test: $(READY)  ## lint, types and the fast tests
 	$(BIN)/ruff check .

@@ -16,7 +16,6 @@ _HOMES = {
     "PoiseError": "poise.errors",
     "Predictor": "poise.serve",
     "compare": "poise.heads",
-    "extract": "poise.extract.pipeline",
     "read_manifest": "poise.manifest",
 }
 

@@ -5,7 +5,6 @@ Exit codes: 0 done, 1 failed, 2 the command line is wrong, 3 finished but too ma
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import Annotated, Any
 
@@ -23,7 +22,7 @@ class _Group(TyperGroup):
         try:
             return super().invoke(ctx)
         except PoiseError as error:
-            if os.environ.get("POISE_DEBUG"):
+            if ctx.params.get("debug"):
                 raise
             notes = "".join(f"\n{note}" for note in getattr(error, "__notes__", ()))
             typer.echo(f"Error: {error}{notes}", err=True)
@@ -32,7 +31,7 @@ class _Group(TyperGroup):
             typer.echo("Interrupted. What was reported stored is kept; run the same command to go on.", err=True)
             raise typer.Exit(130) from None
         except BrokenPipeError:  # the reader of our output went away, as in `poise store show | head`
-            sys.stdout = None  # type: ignore[assignment]
+            sys.stdout = None
             raise typer.Exit(1) from None
 
 
@@ -60,13 +59,12 @@ def _version(value: bool) -> None:
 
 @app.callback()
 def _root(
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,  # noqa: ARG001
     version: Annotated[  # noqa: ARG001
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    if debug:
-        os.environ["POISE_DEBUG"] = "1"
+    """Read what concerns every command; :class:`_Group` and the version's own callback act on it."""
 
 
 demo.register(app)

@@ -46,7 +46,10 @@ def doctor(
     store: Annotated[Path | None, typer.Option("--store", metavar="DIR", help="Check this feature store too.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what works on this machine: torch, device, decoders, weights in the cache, store health."""
+    """Show what works on this machine.
+
+    Torch and device, decoders, weights in the cache, the health of a store.
+    """
     checks = list(_checks(store))
     ok = all(check.ok for check in checks if check.needed)
     if as_json:

@@ -20,10 +20,10 @@ from poise.commands.terminal import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-    from poise.extract.outcomes import ExtractReport, RecordingOutcome
-    from poise.extract.pipeline import Progress
+    from poise.extract.outcomes import ExtractReport
+    from poise.extract.pipeline import ExtractProgress
 
 
 def register(app: typer.Typer) -> None:
@@ -68,9 +68,11 @@ def extract_command(
     ] = 0.1,
     as_json: JsonOption = False,
 ) -> None:
-    """Extract the clips of every recording into a feature store. A second run does only what is left."""
-    from poise.extract.clips import ClipSettings
-    from poise.extract.pipeline import extract
+    """Turn recordings into features in a store.
+
+    A second run does only what is left.
+    """
+    from poise.extract import ClipSettings, extract
     from poise.manifest import read_manifest
     from poise.store import FeatureStore
 
@@ -96,11 +98,9 @@ def extract_command(
     if as_json:
         print_json(report.to_json())
     else:
-        console().print(
-            f"{report.n_stored} stored, {report.n_already} already there, {report.n_partial} partial, "
-            f"{report.n_failed} failed, in {report.seconds:.1f} s: {store}"
-        )
-    if report.n_failed > max_failures * len(recordings):
+        counts = ", ".join(f"{count} {outcome}" for outcome, count in report.counts.items())
+        console().print(f"{counts}, in {report.seconds:.1f} s: {', '.join(report.feature_sets.values())}", markup=False)
+    if report.failed_share > max_failures:
         raise typer.Exit(3)
 
 
@@ -111,7 +111,7 @@ def _tell(report: ExtractReport) -> None:
 
 
 @contextmanager
-def _progress_bar(total: int) -> Iterator[Progress]:
+def _progress_bar(total: int) -> Iterator[Callable[[ExtractProgress], None]]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (
@@ -124,9 +124,9 @@ def _progress_bar(total: int) -> Iterator[Progress]:
     with Progress(*columns, console=console(stderr=True)) as bar:
         task = bar.add_task("extracting", total=total, rate="")
 
-        def advance(done: int, total: int, outcome: RecordingOutcome, n_clips: int) -> None:
+        def advance(state: ExtractProgress) -> None:
             seconds = bar.tasks[0].elapsed or 0.0
-            rate = f"{n_clips / seconds:.1f} clips/s" if seconds > 0 and n_clips else ""
-            bar.update(task, completed=done, total=total, rate=rate)
+            rate = f"{state.clips_done / seconds:.1f} clips/s" if seconds > 0 and state.clips_done else ""
+            bar.update(task, completed=state.done, total=state.total, rate=rate)
 
         yield advance

@@ -89,7 +89,7 @@ def _draw(index: FeatureSetIndex) -> None:
 
 
 def _seconds(entry: Entry) -> str:
-    return f"{entry.duration_s:.1f}" if entry.duration_s == entry.duration_s else "unknown"  # noqa: PLR0124
+    return f"{entry.duration_s:.1f}" if entry.duration_s == entry.duration_s else "unknown"
 
 
 def _remark(entry: Entry) -> str:
@@ -120,7 +120,7 @@ def _document(index: FeatureSetIndex) -> dict[str, Any]:
             "reason": entry.reason,
             "flags": list(entry.flags),
             "n_clips": entry.n_clips,
-            "duration_s": entry.duration_s if entry.duration_s == entry.duration_s else None,  # noqa: PLR0124
+            "duration_s": entry.duration_s if entry.duration_s == entry.duration_s else None,
             "attempts": entry.attempts,
         }
         for entry in index.entries().values()

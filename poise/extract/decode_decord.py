@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -82,5 +83,7 @@ def _check_size(probe: Probe, track: VideoTrack, frames: NDArray[np.uint8]) -> N
 
 
 def _first_line(error: Exception) -> str:
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return lines[0].strip() if lines else type(error).__name__
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (
+        re.sub(r"^\[.*?\] \S+?:\d+: ", "", lines[0]) if lines else type(error).__name__
+    )  # time and place in its source

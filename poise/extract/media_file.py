@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
-from typing import cast
 
 import av
 import av.error
@@ -66,7 +65,9 @@ def check_media_file(path: str | os.PathLike[str]) -> Path:
             raise
         hint = " poise reads local files only: download it first." if "://" in str(path) else ""
         reason = getattr(error, "strerror", None) or str(error)
-        raise MediaError(f"{absolute} cannot be read: {reason}. Expected a media file on this machine.{hint}") from error
+        raise MediaError(
+            f"{absolute} cannot be read: {reason}. Expected a media file on this machine.{hint}"
+        ) from error
     if not head:
         raise MediaError(f"{absolute} is empty (0 bytes). Expected a media file: {_EXPECTED}.")
     if not _is_container(head):
@@ -89,9 +90,10 @@ def open_media(path: Path) -> InputContainer:
         container = av.open(str(path), options=dict(_PROTOCOLS), metadata_errors="replace")
     except (av.error.FFmpegError, OSError, ValueError) as error:
         raise MediaError(
-            f"{path} cannot be opened: {reason_of(error)}. Expected a whole {_EXPECTED} file; it may be cut off or damaged."
+            f"{path} cannot be opened: {reason_of(error)}. Expected a whole {_EXPECTED} file; it may be cut off or "
+            "damaged."
         ) from error
-    return cast("InputContainer", container)
+    return container
 
 
 def reason_of(error: BaseException) -> str:

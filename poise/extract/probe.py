@@ -275,7 +275,7 @@ def _build(
         video_track = VideoTrack(
             stream=video.stream.index,
             pts=pts,
-            times_s=pts * video.unit_s - origin_s,
+            times_s=pts.astype(np.float64) * video.unit_s - origin_s,
             end_s=video.seconds(int(pts[-1]) + _last_duration(video, pts)) - origin_s,
             declared_end_s=_declared_end(container, video, origin_s),
             width=int(video.stream.codec_context.width),

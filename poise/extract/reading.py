@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from poise.errors import MediaError, PoiseError
 from poise.extract.clips import ClipSettings, plan_clips
 from poise.extract.decode import Decoder, frames_on_screen, read_frames
 from poise.extract.encoders.base import AudioEncoder, Encoder, PreparedClip, VideoEncoder
@@ -106,13 +107,25 @@ class RecordingReader:
                 notes.add("truncated", lost)
         audio, video = self._encoders.get("audio"), self._encoders.get("video")
         if isinstance(audio, AudioEncoder):
-            yield from self._read_audio(found, times, audio)
+            yield from self._guarded("audio", self._read_audio(found, times, audio))
         if isinstance(video, VideoEncoder):
-            yield from self._read_video(found, times, video)
+            yield from self._guarded("video", self._read_video(found, times, video))
 
-    def _read_video(
-        self, found: Probe, times: NDArray[np.float64], encoder: VideoEncoder
-    ) -> Iterator[tuple[Modality, PreparedClip]]:
+    def _guarded(self, modality: Modality, clips: Iterator[PreparedClip]) -> Iterator[tuple[Modality, PreparedClip]]:
+        """Clips of one modality; an error ends this modality, and the other one is still read."""
+        try:
+            for clip in clips:
+                self.notes[modality].n_clips += 1
+                yield modality, clip
+        except PoiseError as error:
+            if not isinstance(error, MediaError):
+                raise
+            self.notes[modality].add("unreadable", describe_error(error))
+        except Exception as error:  # noqa: BLE001
+            # decoders raise what they like on damaged files
+            self.notes[modality].add("unreadable", describe_error(error))
+
+    def _read_video(self, found: Probe, times: NDArray[np.float64], encoder: VideoEncoder) -> Iterator[PreparedClip]:
         notes, track = self.notes["video"], found.video
         if track is None:
             notes.reason = found.without["video"]
@@ -122,19 +135,20 @@ class RecordingReader:
         if not spans:
             notes.reason = f"no picture: it lasts only {end_s - start_s:.2f} s, too short for a clip"
             return
-        wanted = [frames_on_screen(encoder.frame_times(span.covered_start_s, span.covered_end_s), track) for span in spans]
+        wanted = [
+            frames_on_screen(encoder.frame_times(span.covered_start_s, span.covered_end_s), track) for span in spans
+        ]
         for number, frames in read_frames(found, wanted, encoder.prepare_frame, decoder=self._decoder):
-            notes.n_clips += 1
-            yield "video", spans[number].clip(frames, track.times_s[wanted[number]])
+            yield spans[number].clip(frames, track.times_s[wanted[number]])
         _note_lost(notes, len(spans), "picture")
 
-    def _read_audio(
-        self, found: Probe, times: NDArray[np.float64], encoder: AudioEncoder
-    ) -> Iterator[tuple[Modality, PreparedClip]]:
+    def _read_audio(self, found: Probe, times: NDArray[np.float64], encoder: AudioEncoder) -> Iterator[PreparedClip]:
         notes = self.notes["audio"]
         sound = read_sound(found, sample_rate_hz=encoder.sample_rate_hz)
         if sound is None or sound.silent:
-            notes.reason = "silent" if sound is not None else found.without.get("audio", "no sound: none can be decoded")
+            notes.reason = (
+                "silent" if sound is not None else found.without.get("audio", "no sound: none can be decoded")
+            )
             return
         if sound.sanitised:
             notes.add("sound-sanitised")
@@ -151,9 +165,8 @@ class RecordingReader:
                 continue
             if any(_overlap_s(span, gap) > 0 for gap in sound.gaps):
                 notes.flags.add("sound-gap")
-            notes.n_clips += 1
             samples = encoder.prepare_samples(sound.cut(span.covered_start_s, span.covered_end_s))
-            yield "audio", span.clip(samples, _NO_TIMES)
+            yield span.clip(samples, _NO_TIMES)
         _note_lost(notes, len(spans), "sound")
 
     def _spans(self, times: NDArray[np.float64], start_s: float, end_s: float) -> list[_Span]:
@@ -200,3 +213,9 @@ def _note_lost(notes: Notes, n_expected: int, what: str) -> None:
     lost = n_expected - notes.n_clips
     if lost:
         notes.add("damaged", f"damaged: {lost} of {n_expected} clips of {what} could not be decoded")
+
+
+def describe_error(error: BaseException) -> str:
+    """Class and message of an error, on one line."""
+    message = " ".join(str(error).split())
+    return f"{type(error).__name__}: {message}" if message else type(error).__name__

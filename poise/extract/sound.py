@@ -95,9 +95,10 @@ def read_sound(probe: Probe, *, sample_rate_hz: int = 16_000) -> Sound | None:
         clean, changed = _sanitise(samples)
         sanitised = sanitised or changed
         run = runs[-1] if runs else None
-        if run is None or run.rate_hz != rate_hz or start_s > run.end_s + MAX_JITTER_S:
-            begin_s = start_s if start_s is not None else (run.end_s if run else probe.audio.start_s)
-            run = _Run(start_s=begin_s, rate_hz=rate_hz, to_hz=sample_rate_hz)
+        expected_s = run.end_s if run is not None else probe.audio.start_s
+        begins_s = start_s if start_s is not None else expected_s
+        if run is None or run.rate_hz != rate_hz or begins_s > expected_s + MAX_JITTER_S:
+            run = _Run(start_s=begins_s, rate_hz=rate_hz, to_hz=sample_rate_hz)
             runs.append(run)
         run.add(clean)
     for run in runs:
@@ -149,6 +150,7 @@ def _decoded(
                     start_s = packet.pts * unit_s - probe.origin_s
                     damaged.append((start_s, start_s + (packet.duration or 0) * unit_s))
                 continue
+            frame: Any
             for frame in frames:
                 started = True
                 start_s = None if frame.time is None else float(frame.time) - probe.origin_s

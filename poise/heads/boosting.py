@@ -83,7 +83,7 @@ class BoostedHead:
             raise BundleError(f"The model's trees were grown on another number of features than {n_features}.")
         return cls(trees=tuple(texts[name] for name in names))
 
-    def predict_proba(self, X: NDArray[np.float64], offsets: NDArray[np.int64]) -> NDArray[np.float64]:
+    def predict_proba(self, X: NDArray[np.float64], _offsets: NDArray[np.int64], /) -> NDArray[np.float64]:
         """Probabilities of shape (n, n_classes)."""
         import lightgbm
 

@@ -5,12 +5,14 @@ The heads' mathematics lives in linear, boosting and neural; this module checks,
 
 from __future__ import annotations
 
+import itertools
 from typing import Any, Self, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import check_random_state
+from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, column_or_1d, validate_data
 
@@ -21,10 +23,9 @@ from poise.heads.linear import LogisticHead, RidgeHead
 from poise.heads.ordinal import decode_median
 from poise.heads.pooling import pool
 from poise.heads.scaling import Standardiser
-from poise.heads.state import STATE_VERSION, FittedHead, HeadState, get_array
+from poise.heads.state import STATE_VERSION, FittedHead, HeadState, check_config
 from poise.heads.strategy import (
     HEADS,
-    NEURAL_HEADS,
     PARAMETERS,
     POOLINGS,
     Strategy,
@@ -47,13 +48,13 @@ class ClipClassifier(ClassifierMixin, BaseEstimator):
     fusion : {"auto", "video", "audio", "early"} or the name of a modality, default="auto"
         Modalities used; ``auto`` takes all, clip by clip.
     head : {"softmax", "coral", "corn", "logistic", "ridge", "lightgbm"}, default="logistic"
-    class_weight : {"none", "balanced"}, default="none"
-        ``balanced`` weighs each level by the inverse of its frequency.
+    class_weight : {"none", "balanced"}, None or dict, default="none"
+        ``balanced`` weighs each level by the inverse of its frequency; a dict gives a weight for each label.
     hidden : int, default=128
         Units of the neural heads' hidden layer; 0 leaves it out.
     dropout : float, default=0.3
         Share of hidden units dropped in each step of training.
-    epochs : int, default=100
+    epochs : int, default=40
         Passes over the training rows; fixed, so that nothing needs to be held out to stop.
     lr, weight_decay : float
         AdamW's step size and decay.
@@ -64,7 +65,7 @@ class ClipClassifier(ClassifierMixin, BaseEstimator):
     attention_dim : int, default=64
     C : float, default=10.0
         Inverse penalty of ``logistic``, for rows of unit mean square.
-    alpha : float, default=0.3
+    alpha : float, default=3.0
         Penalty of ``ridge``, for rows of unit mean square.
     n_trees, n_leaves : int
         Size of LightGBM's ensembles.
@@ -94,17 +95,17 @@ class ClipClassifier(ClassifierMixin, BaseEstimator):
         fusion: str = "auto",
         head: str = "logistic",
         *,
-        class_weight: str = "none",
+        class_weight: str | dict[Any, float] | None = "none",
         hidden: int = 128,
         dropout: float = 0.3,
-        epochs: int = 100,
+        epochs: int = 40,
         lr: float = 0.003,
         weight_decay: float = 0.01,
         n_components: int = 128,
         n_seeds: int = 5,
         attention_dim: int = 64,
         C: float = 10.0,
-        alpha: float = 0.3,
+        alpha: float = 3.0,
         n_trees: int = 100,
         n_leaves: int = 7,
         shrinkage: float = 0.1,
@@ -132,7 +133,7 @@ class ClipClassifier(ClassifierMixin, BaseEstimator):
     @classmethod
     def from_strategy(cls, strategy: Strategy, *, random_state: int | None = 0) -> Self:
         """An unfitted classifier with the settings of a strategy."""
-        settings = cast(dict[str, Any], dict(strategy.params))
+        settings = cast("dict[str, Any]", dict(strategy.params))
         return cls(strategy.pooling, strategy.fusion, strategy.head, random_state=random_state, **settings)
 
     def fit(self, X: Bags | ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
@@ -161,7 +162,8 @@ class ClipClassifier(ClassifierMixin, BaseEstimator):
         self.classes_, ranks = np.unique(labels, return_inverse=True)
         if len(self.classes_) < 2:
             raise ValueError(
-                f"All {len(labels)} recordings have one label: one class only ({self.classes_[0]}). Expected two or more."
+                f"All {len(labels)} recordings have one label ({self.classes_[0]}): there is one class only. "
+                "Expected two or more."
             )
         weights = self._weigh(sample_weight, bags, ranks)
         self.modalities_ = {name: bags.modalities[name].dim for name in modalities_of(self.fusion, bags)}
@@ -203,7 +205,7 @@ class ClipClassifier(ClassifierMixin, BaseEstimator):
         """
         proba = self.predict_proba(X)
         ranks = proba.argmax(axis=1) if self.head in ("softmax", "logistic") else decode_median(proba)
-        return self.classes_[ranks]
+        return np.asarray(self.classes_[ranks])
 
     def attention(self, X: Bags | ArrayLike) -> list[NDArray[np.float64]]:
         """How much each clip counts in its recording's prediction.
@@ -224,26 +226,24 @@ class ClipClassifier(ClassifierMixin, BaseEstimator):
             return [np.full(count, 1 / count) for count in counts]
         from poise.heads.neural import NetworkHead
 
-        shares = cast(NetworkHead, self.head_).attention(self.standardiser_.transform(rows), offsets)
-        return [shares[start:stop] for start, stop in zip(offsets[:-1], offsets[1:], strict=True)]
+        shares = cast("NetworkHead", self.head_).attention(self.standardiser_.transform(rows), offsets)
+        return [shares[start:stop] for start, stop in itertools.pairwise(offsets)]
 
     def export_state(self) -> HeadState:
         """Everything that predictions are made from, without pickle."""
         check_is_fitted(self)
-        settings = self.get_params()
+        settings = self.get_params() | self._check_settings()
         if not isinstance(settings["random_state"], int):
             settings["random_state"] = None
+        if isinstance(self.class_weight, dict):
+            settings["class_weight"] = {str(label): float(weight) for label, weight in self.class_weight.items()}
         config = {
             "version": STATE_VERSION,
             "settings": settings,
             "classes": self.classes_.tolist(),
             "modalities": dict(self.modalities_),
         }
-        scaling = {
-            "standardiser.center": self.standardiser_.center,
-            "standardiser.scale": self.standardiser_.scale,
-            "standardiser.kept": self.standardiser_.kept,
-        }
+        scaling = {f"standardiser.{name}": array for name, array in self.standardiser_.arrays().items()}
         head = {f"head.{name}": array for name, array in self.head_.arrays().items()}
         return HeadState(config=config, arrays=scaling | head, texts=self.head_.texts())
 
@@ -256,7 +256,7 @@ class ClipClassifier(ClassifierMixin, BaseEstimator):
         BundleError
             The state is of another version, or its parts do not fit together.
         """
-        settings = _checked_config(state.config, cls().get_params())
+        settings = check_config(state.config, cls().get_params())
         model = cls(**settings)
         try:
             params = model._check_settings()
@@ -267,7 +267,7 @@ class ClipClassifier(ClassifierMixin, BaseEstimator):
         if set(model.modalities_) == {"features"}:
             model.n_features_in_ = model.modalities_["features"]
         dim = sum(model.modalities_.values()) * (2 if model.pooling == "mean-std" else 1)
-        model.standardiser_ = _read_standardiser(state, dim)
+        model.standardiser_ = Standardiser.from_arrays(_part(state, "standardiser"), n_features=dim)
         model.head_ = model._read_head(state, params)
         return model
 
@@ -276,7 +276,10 @@ class ClipClassifier(ClassifierMixin, BaseEstimator):
         check_name("pooling", self.pooling, POOLINGS)
         check_name("head", self.head, HEADS)
         check_pair(self.pooling, self.head)
-        return {name: known.check(name, getattr(self, name)) for name, known in PARAMETERS.items()}
+        given = {name: getattr(self, name) for name in PARAMETERS}
+        if self.class_weight is None or isinstance(self.class_weight, dict):
+            given["class_weight"] = "none"
+        return {name: known.check(name, given[name]) for name, known in PARAMETERS.items()}
 
     def _read_training(self, X: Bags | ArrayLike, y: ArrayLike) -> tuple[Bags, NDArray[Any]]:
         if not isinstance(X, Bags):
@@ -299,25 +302,27 @@ class ClipClassifier(ClassifierMixin, BaseEstimator):
             )
         return Bags(keys=bags.keys, modalities={name: bags.modalities[name] for name in self.modalities_})
 
-    def _weigh(
-        self, sample_weight: ArrayLike | None, bags: Bags, ranks: NDArray[np.int64]
-    ) -> NDArray[np.float64]:
+    def _weigh(self, sample_weight: ArrayLike | None, bags: Bags, ranks: NDArray[np.int64]) -> NDArray[np.float64]:
         weights = _check_sample_weight(
             sample_weight, np.empty((len(bags), 1)), dtype=np.float64, ensure_non_negative=True
         )
         if not weights.sum() > 0:
             raise ValueError("All sample weights are zero; expected at least one that is above.")
-        if self.class_weight == "balanced":
+        if isinstance(self.class_weight, dict):
+            weights = weights * compute_sample_weight(self.class_weight, self.classes_[ranks])
+        elif self.class_weight == "balanced":
             mass = np.bincount(ranks, weights=weights)
             balance = weights.sum() / (len(mass) * np.where(mass > 0, mass, 1))
             weights = weights * balance[ranks]
-        return weights
+        return np.asarray(weights)
 
     def _rows(self, bags: Bags, *, pooled: bool = True) -> tuple[NDArray[Any], NDArray[np.int64]]:
         """What the head sees: a row for each recording, or for attention its clips, and the offsets of recordings."""
         clips: ModalityBags = fuse(bags, self.fusion)
         if not np.isfinite(clips.values).all():
-            raise ValueError("The features hold NaN or infinity; expected finite numbers. Extract the recordings again.")
+            raise ValueError(
+                "The features hold NaN or infinity; expected finite numbers. Extract the recordings again."
+            )
         if self.pooling == "attention" or not pooled:
             return clips.values, clips.offsets
         if not len(clips):
@@ -361,7 +366,7 @@ class ClipClassifier(ClassifierMixin, BaseEstimator):
         )
 
     def _read_head(self, state: HeadState, params: dict[str, Any]) -> FittedHead:
-        arrays = {name.removeprefix("head."): a for name, a in state.arrays.items() if name.startswith("head.")}
+        arrays = _part(state, "head")
         sizes = {"n_features": len(self.standardiser_.kept), "n_classes": len(self.classes_)}
         match self.head:
             case "logistic":
@@ -376,40 +381,16 @@ class ClipClassifier(ClassifierMixin, BaseEstimator):
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.classifier_tags.poor_score = self.head not in NEURAL_HEADS + ("logistic",)
+        # one latent score cannot part blobs that lie in no order
+        tags.classifier_tags.poor_score = self.head not in ("softmax", "logistic")
         return tags
-
-
-def _checked_config(config: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
-    """The settings of a state's config, after checking all of it."""
-    missing = [key for key in ("version", "settings", "classes", "modalities") if key not in config]
-    if missing:
-        raise BundleError(f"The model's config lacks {', '.join(missing)}. Train it again.")
-    if config["version"] != STATE_VERSION:
-        raise BundleError(
-            f"The model's state is of version {config['version']}, expected {STATE_VERSION}. Use the poise it was made with."
-        )
-    settings, modalities = config["settings"], config["modalities"]
-    unknown = sorted(set(settings) - set(known))
-    if unknown:
-        raise BundleError(f"The model has settings that are not known: {', '.join(unknown)}. Use a newer poise.")
-    if not modalities or not all(isinstance(dim, int) and dim > 0 for dim in modalities.values()):
-        raise BundleError(f"The model's modalities are {modalities}, expected names with dimensions. Train it again.")
-    if len(config["classes"]) < 2:
-        raise BundleError(f"The model's classes are {config['classes']}, expected two or more. Train it again.")
-    return dict(settings)
-
-
-def _read_standardiser(state: HeadState, dim: int) -> Standardiser:
-    kept = get_array(state.arrays, "standardiser.kept", (None,))
-    if not len(kept) or kept.dtype.kind != "i" or kept.min() < 0 or kept.max() >= dim:
-        raise BundleError(f"The model keeps columns that {dim} features do not have. Train it again.")
-    return Standardiser(
-        center=get_array(state.arrays, "standardiser.center", (len(kept),)),
-        scale=get_array(state.arrays, "standardiser.scale", (len(kept),)),
-        kept=kept,
-    )
 
 
 def _list_dims(dims: dict[str, int]) -> str:
     return ", ".join(f"{name} of {dim}" for name, dim in dims.items())
+
+
+def _part(state: HeadState, name: str) -> dict[str, NDArray[Any]]:
+    """The arrays of one part of a state."""
+    prefix = f"{name}."
+    return {key.removeprefix(prefix): array for key, array in state.arrays.items() if key.startswith(prefix)}

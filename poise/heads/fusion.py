@@ -13,7 +13,9 @@ _SAME_TIME_S = 1e-3
 
 def available_fusions(bags: Bags) -> list[str]:
     """The fusions that these bags allow, the richest first."""
-    single = [name for name in ("video", "audio") if name in bags.modalities and bags.modalities[name].present.any()]
+    single: list[str] = [
+        name for name in ("video", "audio") if name in bags.modalities and bags.modalities[name].present.any()
+    ]
     return ["early", *single] if len(single) == 2 else single
 
 
@@ -58,9 +60,8 @@ def usable(bags: Bags, fusion: str) -> NDArray[np.bool_]:
     if len(names) == 1:
         return bags.modalities[names[0]].present
     both = np.logical_and.reduce([bags.modalities[name].present for name in names])
-    shared = [len(_shared_clips(bags, row)[0]) > 0 for row in np.flatnonzero(both)]
-    both[both] = shared
-    return both
+    both[both] = [len(_shared_clips(bags, row)[0]) > 0 for row in np.flatnonzero(both).tolist()]
+    return np.asarray(both)
 
 
 def fuse(bags: Bags, fusion: str) -> ModalityBags:
@@ -102,7 +103,7 @@ def _check_present(bags: Bags, fusion: str, names: tuple[str, ...]) -> None:
     if any(lacking.values()):
         counts = " and ".join(f"{count} lack {name}" for name, count in lacking.items() if count)
         raise StrategyError(
-            f"Fusion {fusion!r} needs {' and '.join(names)} of every recording, but of {len(bags)} recordings {counts}. "
+            f"Fusion {fusion!r} needs {' and '.join(names)} of every recording, but of {len(bags)} {counts}. "
             "Leave them out, or use --fusion video or --fusion audio."
         )
     unmatched = np.flatnonzero(~usable(bags, fusion))
@@ -121,8 +122,8 @@ def _shared_clips(bags: Bags, row: int) -> tuple[NDArray[np.int64], NDArray[np.i
     if np.isnan(spans).any() or np.isnan(others).any():
         if len(in_video) != len(in_audio):
             raise StrategyError(
-                f"Recording {bags.keys[row]} has {len(in_video)} clips of video and {len(in_audio)} of audio, and their "
-                "times are unknown: early fusion cannot match them. Use --fusion video or --fusion audio."
+                f"Recording {bags.keys[row]} has {len(in_video)} clips of video and {len(in_audio)} of audio, and "
+                "their times are unknown: early fusion cannot match them. Use --fusion video or --fusion audio."
             )
         return in_video, in_audio
     ticks, other_ticks = (np.round(times / _SAME_TIME_S).astype(np.int64) for times in (spans, others))

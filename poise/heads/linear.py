@@ -34,7 +34,9 @@ class LogisticHead:
     intercept: NDArray[np.float64]
 
     @classmethod
-    def fit(cls, X: NDArray[np.float64], ranks: NDArray[np.int64], weights: NDArray[np.float64], *, C: float) -> LogisticHead:
+    def fit(
+        cls, X: NDArray[np.float64], ranks: NDArray[np.int64], weights: NDArray[np.float64], *, C: float
+    ) -> LogisticHead:
         """Learn from rows of shape (n, n_features); ``C`` is the inverse penalty at unit row length."""
         from sklearn.linear_model import LogisticRegression
 
@@ -53,7 +55,7 @@ class LogisticHead:
             intercept=get_array(arrays, "intercept", (n_classes,)),
         )
 
-    def predict_proba(self, X: NDArray[np.float64], offsets: NDArray[np.int64]) -> NDArray[np.float64]:
+    def predict_proba(self, X: NDArray[np.float64], _offsets: NDArray[np.int64], /) -> NDArray[np.float64]:
         """Probabilities of shape (n, n_classes)."""
         return softmax(X @ self.coef + self.intercept)
 
@@ -89,7 +91,9 @@ class RidgeHead:
     cutpoints: NDArray[np.float64]
 
     @classmethod
-    def fit(cls, X: NDArray[np.float64], ranks: NDArray[np.int64], weights: NDArray[np.float64], *, alpha: float) -> RidgeHead:
+    def fit(
+        cls, X: NDArray[np.float64], ranks: NDArray[np.int64], weights: NDArray[np.float64], *, alpha: float
+    ) -> RidgeHead:
         """Learn from rows of shape (n, n_features); ``alpha`` is the penalty at unit row length."""
         counted = weights > 0
         rows, y, w = X[counted] / _row_length(X), ranks[counted], weights[counted]
@@ -109,7 +113,7 @@ class RidgeHead:
             cutpoints=get_array(arrays, "cutpoints", (n_classes - 1,)),
         )
 
-    def predict_proba(self, X: NDArray[np.float64], offsets: NDArray[np.int64]) -> NDArray[np.float64]:
+    def predict_proba(self, X: NDArray[np.float64], _offsets: NDArray[np.int64], /) -> NDArray[np.float64]:
         """Probabilities of shape (n, n_classes)."""
         scores = (X @ self.coef + self.intercept)[:, None]  # (n, 1)
         return proba_from_cumulative(sigmoid(self.slope * scores - self.cutpoints))
@@ -166,5 +170,7 @@ def _fit_thresholds(
         likelihood = np.maximum(proba[np.arange(len(ranks)), ranks], 1e-12)
         return float(-share @ np.log(likelihood) + 0.5 * _SLOPE_PENALTY * slope**2 / len(ranks))
 
-    found = minimize(loss, np.concatenate([[1.0], rising]), method="L-BFGS-B", bounds=[(0, None), *[(None, None)] * len(rising)])
+    found = minimize(
+        loss, np.concatenate([[1.0], rising]), method="L-BFGS-B", bounds=[(0, None), *[(None, None)] * len(rising)]
+    )
     return unpack(found.x)

@@ -81,7 +81,7 @@ class NetworkHead:
         """
         row_weights = np.repeat(sample_weights, np.diff(offsets))
         projection = Projection.fit(X, row_weights, n_components=settings.n_components)
-        rows = torch.from_numpy(projection.transform(X))
+        rows = torch.from_numpy(projection.transform(X)).float()
         with _one_thread() if len(ranks) <= _FULL_BATCH else nullcontext():
             weights = _train(rows, offsets, torch.from_numpy(ranks), sample_weights, settings)
         return cls(head=settings.head, projection=projection, weights=weights)
@@ -103,18 +103,19 @@ class NetworkHead:
         }
         return cls(head=settings.head, projection=projection, weights=weights)
 
-    def predict_proba(self, X: NDArray[np.float64], offsets: NDArray[np.int64]) -> NDArray[np.float64]:
+    def predict_proba(self, X: NDArray[np.float64], offsets: NDArray[np.int64], /) -> NDArray[np.float64]:
         """Probabilities of shape (n_recordings, n_classes), the mean over seeds."""
-        logits = [forward(self.weights, rows, owners)[0] for rows, owners in self._batches(X, offsets)]
+        weights = self._exact_weights()
+        logits = [forward(weights, rows, owners)[0] for rows, owners in self._batches(X, offsets)]
         stacked = torch.cat(logits, dim=1).numpy()  # (n_seeds, n_recordings, n_outputs)
-        return decode_logits(self.head, stacked).mean(axis=0)
+        return np.asarray(decode_logits(self.head, stacked).mean(axis=0))
 
     def attention(self, X: NDArray[np.float64], offsets: NDArray[np.int64]) -> NDArray[np.float64]:
         """Weight of each clip within its recording, the mean over seeds, shape (n_clips_total,)."""
-        found = []
+        found, weights = [], self._exact_weights()
         for rows, owners in self._batches(X, offsets):
-            shares = forward(self.weights, rows, owners)[1]  # (n_seeds, n_recordings, n_clips)
-            found.append(shares.double().mean(dim=0)[owners, torch.arange(len(rows))].numpy())
+            shares = forward(weights, rows, owners)[1]  # (n_seeds, n_recordings, n_clips)
+            found.append(shares.mean(dim=0)[owners, torch.arange(len(rows))].numpy())
         return np.concatenate(found)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
@@ -125,6 +126,10 @@ class NetworkHead:
     def texts(self) -> dict[str, str]:
         """None."""
         return {}
+
+    def _exact_weights(self) -> dict[str, torch.Tensor]:
+        """In float64 a prediction does not depend on which others are made beside it."""
+        return {name: weight.double() for name, weight in self.weights.items()}
 
     def _batches(
         self, X: NDArray[np.float64], offsets: NDArray[np.int64]
@@ -232,9 +237,7 @@ def _train(
     return {name: weight.detach() for name, weight in weights.items()}
 
 
-def _initialise(
-    settings: NetworkSettings, dim: int, generators: list[torch.Generator]
-) -> dict[str, torch.Tensor]:
+def _initialise(settings: NetworkSettings, dim: int, generators: list[torch.Generator]) -> dict[str, torch.Tensor]:
     """Uniform within 1 / sqrt(fan-in), as torch's linear layer; each seed draws from its own generator."""
     weights = {}
     for name, shape in _shapes(settings, dim).items():

@@ -59,7 +59,7 @@ def coral_loss(logits: torch.Tensor, ranks: torch.Tensor, weights: torch.Tensor)
 
 
 def corn_loss(logits: torch.Tensor, ranks: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """Binary cross-entropy of each conditional task, over all that have passed the thresholds before, shape (n_models,).
+    """Binary cross-entropy of each threshold, over the recordings that exceed the one before, shape (n_models,).
 
     References
     ----------
@@ -96,8 +96,8 @@ def decode_logits(head: str, logits: NDArray[np.floating]) -> NDArray[np.float64
     wide = logits.astype(np.float64)
     if head == "softmax":
         return softmax(wide)
-    above = sigmoid(wide)  # (..., n_classes - 1)
-    return proba_from_cumulative(np.cumprod(above, axis=-1) if head == "corn" else above)
+    passed = sigmoid(wide)  # (..., n_classes - 1)
+    return proba_from_cumulative(np.asarray(np.cumprod(passed, axis=-1)) if head == "corn" else passed)
 
 
 def proba_from_cumulative(above: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -131,13 +131,13 @@ def decode_median(proba: NDArray[np.float64]) -> NDArray[np.int64]:
     ndarray of shape (n_recordings,), int64
     """
     above = np.cumsum(proba[:, ::-1], axis=1)[:, ::-1][:, 1:]  # (n_recordings, n_classes - 1)
-    return np.count_nonzero(above > 0.5, axis=1)
+    return np.asarray(np.count_nonzero(above > 0.5, axis=1))
 
 
 def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
     """Softmax over the last axis."""
     shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return shifted / shifted.sum(axis=-1, keepdims=True)
+    return np.asarray(shifted / shifted.sum(axis=-1, keepdims=True))
 
 
 def sigmoid(logits: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -32,7 +32,8 @@ def pool(clips: ModalityBags, pooling: str) -> NDArray[np.float64]:
     """
     if not clips.present.all():
         raise StrategyError(
-            f"{np.count_nonzero(~clips.present)} of {len(clips)} recordings have no clips to pool. Leave them out first."
+            f"{np.count_nonzero(~clips.present)} of {len(clips)} recordings have no clips to pool. "
+            "Leave them out first."
         )
     match pooling:
         case "mean":

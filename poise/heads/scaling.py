@@ -5,10 +5,15 @@ Everything is weighted, so that a weight of 2 is the same as a row standing ther
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from poise.errors import BundleError
+from poise.heads.state import get_array
 
 CLIP = 6.0
 """Standardised features are kept within this many standard deviations: a column that hardly varied may explode."""
@@ -42,6 +47,19 @@ class Standardiser:
         kept = np.flatnonzero(varies) if varies.any() else np.arange(X.shape[1])
         scale = np.where(varies, spread, 1.0)[kept]
         return cls(center=center[kept], scale=scale, kept=kept)
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], *, n_features: int) -> Standardiser:
+        """Rebuild from what `arrays` gave, for rows of so many features."""
+        kept = get_array(arrays, "kept", (None,))
+        if not len(kept) or kept.dtype.kind != "i" or kept.min() < 0 or kept.max() >= n_features:
+            raise BundleError(f"The model keeps columns that {n_features} features do not have. Train it again.")
+        center, scale = (get_array(arrays, name, (len(kept),)) for name in ("center", "scale"))
+        return cls(center=center, scale=scale, kept=kept)
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Learnt numbers by name."""
+        return {"center": self.center, "scale": self.scale, "kept": self.kept}
 
     def transform(self, X: NDArray[np.floating]) -> NDArray[np.float64]:
         """Standardised and clipped columns, shape (n, n_kept), float64."""
@@ -77,13 +95,11 @@ class Projection:
         if not len(kept):
             kept = np.arange(1)
         scale = np.sqrt(variances[kept].mean()) or 1.0
-        return cls(
-            center=center.astype(np.float32), components=(directions[:, kept] / scale).astype(np.float32)
-        )
+        return cls(center=center.astype(np.float32), components=(directions[:, kept] / scale).astype(np.float32))
 
-    def transform(self, X: NDArray[np.float64]) -> NDArray[np.float32]:
-        """Coordinates of shape (n, n_components), float32."""
-        return (X.astype(np.float32) - self.center) @ self.components
+    def transform(self, X: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Coordinates of shape (n, n_components), float64."""
+        return np.asarray((X - self.center) @ self.components.astype(np.float64))
 
 
 def _principal_axes(rows: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

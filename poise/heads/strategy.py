@@ -9,6 +9,7 @@ import difflib
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from poise.errors import StrategyError
 
@@ -75,30 +76,32 @@ class Parameter:
             return value if isinstance(value, str) and value in self.choices else None
         if isinstance(value, bool):
             return None
-        kind = int if isinstance(self.default, int) else float
+        kind: Any = int if isinstance(self.default, int) else float
         try:
-            number = kind(value)  # type: ignore[call-overload]
+            number = kind(value)
         except (TypeError, ValueError):
             return None
         # int(2.5) would be 2
         if not isinstance(value, str) and number != value:
             return None
-        inside = self.low <= number < self.high and not (self.above_low and number == self.low)
-        return number if inside and math.isfinite(number) else None
+        inside: bool = self.low <= number < self.high and not (self.above_low and number == self.low)
+        if not (inside and math.isfinite(number)):
+            return None
+        return int(number) if kind is int else float(number)
 
 
 PARAMETERS: dict[str, Parameter] = {
     "class_weight": Parameter(default="none", choices=("none", "balanced")),
     "hidden": Parameter(default=128, low=0, high=65536, heads=NEURAL_HEADS),
     "dropout": Parameter(default=0.3, low=0, high=1, heads=NEURAL_HEADS),
-    "epochs": Parameter(default=100, low=1, heads=NEURAL_HEADS),
+    "epochs": Parameter(default=40, low=1, heads=NEURAL_HEADS),
     "lr": Parameter(default=0.003, low=0, above_low=True, heads=NEURAL_HEADS),
     "weight_decay": Parameter(default=0.01, low=0, heads=NEURAL_HEADS),
     "n_components": Parameter(default=128, low=1, heads=NEURAL_HEADS),
     "n_seeds": Parameter(default=5, low=1, high=1001, heads=NEURAL_HEADS),
     "attention_dim": Parameter(default=64, low=1, high=65536, heads=NEURAL_HEADS, poolings=("attention",)),
     "C": Parameter(default=10.0, low=0, above_low=True, heads=("logistic",)),
-    "alpha": Parameter(default=0.3, low=0, above_low=True, heads=("ridge",)),
+    "alpha": Parameter(default=3.0, low=0, above_low=True, heads=("ridge",)),
     "n_trees": Parameter(default=100, low=1, heads=("lightgbm",)),
     "n_leaves": Parameter(default=7, low=2, high=131072, heads=("lightgbm",)),
     "shrinkage": Parameter(default=0.1, low=0, above_low=True, heads=("lightgbm",)),
@@ -196,7 +199,8 @@ def make_grid(
         A name does not exist, or no combination fits.
     """
     wanted = [(pooling, *_head_and_params(head)) for pooling in poolings for head in heads]
-    strategies, skipped = {}, []
+    strategies: dict[Strategy, None] = {}
+    skipped = []
     for pooling, head, params in wanted:
         check_name("pooling", pooling, POOLINGS)
         check_name("head", head, HEADS)

@@ -222,7 +222,7 @@ def build_segment(spec: Spec, recordings: Sequence[RecordingFeatures], names: Se
         file.attrs["fingerprint"] = fingerprint(spec)
         file.attrs["spec"] = canonical_json(spec)
         file.attrs["created"] = datetime.now(UTC).isoformat(timespec="milliseconds")
-        file.attrs["versions"] = canonical_json(_versions())
+        file.attrs["versions"] = canonical_json(library_versions())
         file.attrs["data_sha256"] = hashlib.sha256(embeddings.tobytes() + times.tobytes()).hexdigest()
         file.flush()
         return cast("bytes", file.id.get_file_image())
@@ -255,7 +255,8 @@ def _fixed_length(texts: Sequence[str]) -> NDArray[np.bytes_]:
     return np.array(encoded, dtype=f"S{max(map(len, encoded), default=0) or 1}")
 
 
-def _versions() -> dict[str, str]:
+def library_versions() -> dict[str, str]:
+    """Versions of the installed packages that features and heads depend on."""
     versions = {}
     for package in _PACKAGES:
         try:

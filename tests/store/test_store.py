@@ -62,7 +62,7 @@ def test_a_recording_counts_as_stored_only_once_it_is_on_the_disk(tmp_path: Path
     """`on_durable` names a key when its segment can be read, and not before."""
     store = FeatureStore.create(tmp_path / "s")
     told: list[str] = []
-    writer = store.writer(make_spec(), lambda keys: told.extend(keys))
+    writer = store.writer(make_spec(), told.extend)
     writer.add(make_features("a"))
     assert told == []
     writer.flush()
@@ -73,7 +73,7 @@ def test_a_segment_closes_at_its_size(tmp_path: Path) -> None:
     """No more than 256 recordings wait for their segment."""
     store = FeatureStore.create(tmp_path / "s")
     told: list[str] = []
-    writer = store.writer(make_spec(), lambda keys: told.extend(keys))
+    writer = store.writer(make_spec(), told.extend)
     for i in range(MAX_RECORDINGS):
         writer.add(make_features(f"r{i}", n_clips=1))
     assert len(told) == MAX_RECORDINGS

@@ -58,6 +58,9 @@ class Encoder(ABC):
     def settings(self) -> Mapping[str, Any]:
         """Everything that changes the numbers, as JSON values; part of the fingerprint. Must not load weights."""
 
+    def load(self) -> None:  # noqa: B027
+        """Load what :meth:`encode` needs now, in this thread, before others use the encoder; safe to call twice."""
+
     @abstractmethod
     def encode(self, clips: Sequence[PreparedClip]) -> NDArray[np.float32]:
         """Embeddings of shape (len(clips), dim), float32; a clip's embedding does not depend on its neighbours."""

@@ -123,4 +123,4 @@ def _warp(images: Floats, flow: Floats) -> Floats:
     above, below = flat.take(corner), flat.take(corner + np.int32(width))
     above += right * (flat.take(corner + np.int32(1)) - above)
     below += right * (flat.take(corner + np.int32(width + 1)) - below)
-    return above + down * (below - above)
+    return np.asarray(above + down * (below - above))

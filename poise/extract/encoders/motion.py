@@ -90,7 +90,7 @@ class MotionEncoder(VideoEncoder):
     def frame_times(self, start_s: float, end_s: float) -> NDArray[np.float64]:
         """Times in ``[start_s, end_s)`` 1/12 s apart, the first at ``start_s``."""
         n_frames = max(1, int(np.ceil((end_s - start_s) * RATE_HZ - 1e-6)))
-        return start_s + np.arange(n_frames) / RATE_HZ
+        return np.asarray(start_s + np.arange(n_frames) / RATE_HZ)
 
     def prepare_frame(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Grey area averages, 72 pixels high and as wide as the aspect asks (24 to 216), uint8."""

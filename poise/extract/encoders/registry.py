@@ -82,8 +82,8 @@ def _check_modality(name: str, modality: Modality) -> None:
     for other in ALIASES:
         if other != modality and name in encoder_names(other):
             raise UnknownEncoderError(
-                f"{name!r} encodes {_SENSE[other]}, not {_SENSE[modality]}. Give it with --{other}; for {modality} there "
-                f"are {', '.join(encoder_names(modality))}, Hugging Face ids and local folders."
+                f"{name!r} encodes {_SENSE[other]}, not {_SENSE[modality]}. Give it with --{other}; for {modality} "
+                f"there are {', '.join(encoder_names(modality))}, Hugging Face ids and local folders."
             )
 
 
@@ -118,17 +118,16 @@ def _pretrained(source: str, name: str, modality: Modality, n_frames: int, devic
 
     weights = find_weights(source)
     model_type = str(weights.config.get("model_type"))
-    classes = {"video": VideoMAEEncoder, "audio": WavLMEncoder}
-    for other, encoder_class in classes.items():
-        if model_type in encoder_class.model_types:
-            if other != modality:
-                raise UnknownEncoderError(
-                    f"{source} encodes {_SENSE[other]}, not {_SENSE[modality]}: its model type is {model_type!r}. "
-                    f"Give it with --{other}."
-                )
-            if other == "video":
-                return VideoMAEEncoder(weights, name=name, n_frames=n_frames, device=device)
-            return WavLMEncoder(weights, name=name, device=device)
-    known = ", ".join(sorted(classes[modality].model_types))
+    types: dict[Modality, frozenset[str]] = {"video": VideoMAEEncoder.model_types, "audio": WavLMEncoder.model_types}
+    if model_type in types[modality]:
+        if modality == "video":
+            return VideoMAEEncoder(weights, name=name, n_frames=n_frames, device=device)
+        return WavLMEncoder(weights, name=name, device=device)
+    for other, known_types in types.items():
+        if model_type in known_types:
+            raise UnknownEncoderError(
+                f"{source} encodes {_SENSE[other]}, not {_SENSE[modality]}: its model type is {model_type!r}. "
+                f"Give it with --{other}."
+            )
+    known = ", ".join(sorted(types[modality]))
     raise EncoderError(f"{source} is a model of type {model_type!r}, which poise cannot run. Expected one of {known}.")
-

@@ -1,4 +1,4 @@
-"""The shape of a voice's spectrum in named numbers: brightness, tilt, noisiness and cepstrum; librosa does the filtering."""
+"""The shape of a voice's spectrum in named numbers: brightness, tilt, noisiness and cepstrum. Time is not its matter."""
 
 from __future__ import annotations
 

@@ -1,0 +1,74 @@
+"""``poise demo``: the whole way on a small synthesised interview set, offline."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from poise.commands.terminal import JsonOption, SeedOption, console, note, print_json
+
+if TYPE_CHECKING:
+    from poise.demo.tour import Findings
+
+
+def register(app: typer.Typer) -> None:
+    """Add ``demo`` to the command line."""
+    app.command("demo", epilog="Example: poise demo --out poise-demo")(demo_command)
+
+
+def demo_command(
+    out: Annotated[
+        Path, typer.Option("--out", metavar="DIR", help="Folder for recordings, features, study and model.")
+    ] = Path("poise-demo"),
+    seed: SeedOption = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Go the whole way on a synthesised interview set, offline.
+
+    Makes 48 recordings of 8 speakers, extracts, compares, trains and predicts, in under three minutes.
+    """
+    from poise.demo.tour import run
+
+    findings = run(out, seed=seed, say=note)
+    if as_json:
+        print_json(findings.to_json())
+    else:
+        _draw(findings)
+
+
+def _draw(findings: Findings) -> None:
+    from poise.commands.compare import draw_leaderboard, figure
+    from poise.commands.predict import draw_prediction
+    from poise.demo.tour import BY_SPEAKER, N_SHUFFLES, SHIPPED
+
+    screen = console()
+    report, again, folder = findings.report, findings.second_report, findings.folder
+    screen.print(
+        f"\n{report.counts['stored']} recordings stored in {report.seconds:.0f} s; again: {again.counts['stored']} stored, "
+        f"{again.counts['already']} already there, in {again.seconds:.1f} s",
+        markup=False,
+    )
+    screen.print()
+    draw_leaderboard(findings.comparison)
+    by_speaker = findings.qwk(SHIPPED, BY_SPEAKER)
+    random = findings.qwk(SHIPPED, BY_SPEAKER, findings.random)
+    screen.print(
+        f"\n{SHIPPED} on speakers it has not heard: quadratic kappa {figure(by_speaker)}.\n"
+        f"  The same with shuffled labels, mean of {N_SHUFFLES}: {figure(findings.shuffled_qwk)} (must be near 0).\n"
+        f"  The same on a VideoMAE and a WavLM with random weights: {figure(random)} (they have learnt nothing).",
+        markup=False,
+    )
+    screen.print(f"\nA ninth speaker, made as {findings.true_label!r}:", markup=False)
+    draw_prediction(findings.prediction)
+    table = folder / "interviews" / "manifest.csv"
+    screen.print(
+        f"\nTry it yourself:\n"
+        f"  poise store ls {folder / 'features'}\n"
+        f"  poise compare {table} --store {folder / 'features'} --labels low,moderate,high"
+        " --video motion --audio prosody --head logistic,coral\n"
+        f"  poise predict {folder / 'held_out.mp4'} --model {folder / 'model.zip'}",
+        markup=False,
+        soft_wrap=True,
+    )

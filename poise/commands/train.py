@@ -1,0 +1,101 @@
+"""``poise train``: one strategy, validated, then fitted on everything and written as a bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from poise.commands.compare import CvOption, RepeatsOption, ScoreOption, draw_leaderboard, fit_bar, parse_protocols
+from poise.commands.terminal import (
+    AudioSetOption,
+    JsonOption,
+    LabelsOption,
+    ManifestArgument,
+    RootOption,
+    SeedOption,
+    StoreOption,
+    VideoSetOption,
+    console,
+    load_features,
+    note,
+    print_json,
+)
+
+if TYPE_CHECKING:
+    from poise.heads import Strategy
+    from poise.store import Bags
+
+
+def register(app: typer.Typer) -> None:
+    """Add ``train`` to the command line."""
+    app.command("train", epilog="Example: poise train manifest.csv --store features --out model.zip --head corn")(
+        train_command
+    )
+
+
+def train_command(
+    manifest: ManifestArgument,
+    store: StoreOption,
+    out: Annotated[Path, typer.Option("--out", metavar="MODEL", help="The bundle to write, as model.zip.")],
+    root: RootOption = None,
+    video: VideoSetOption = None,
+    audio: AudioSetOption = None,
+    labels: LabelsOption = None,
+    pool: Annotated[str, typer.Option("--pool", metavar="NAME", help="mean, mean-std or attention.")] = "mean",
+    fusion: Annotated[
+        str, typer.Option("--fusion", metavar="NAME", help="video, audio, early; auto takes all there is.")
+    ] = "auto",
+    head: Annotated[
+        str, typer.Option("--head", metavar="NAME", help="softmax, coral, corn, logistic, ridge or lightgbm.")
+    ] = "ridge",
+    strategy: Annotated[
+        str | None,
+        typer.Option("--strategy", metavar="SPEC", help="In place of the three, as mean/early/corn:hidden=64."),
+    ] = None,
+    cv: CvOption = None,
+    score: ScoreOption = "auto",
+    repeats: RepeatsOption = 1,
+    seed: SeedOption = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Validate a strategy, fit it on everything, write a bundle.
+
+    The bundle is one ZIP with the head, the extraction settings and how it was validated.
+    """
+    from poise.serve.training import train
+
+    protocols = parse_protocols(cv)
+    recordings, bags, specs = load_features(manifest, store, root=root, labels=labels, video=video, audio=audio)
+    chosen = _strategy(bags, strategy, pool, fusion, head)
+    with fit_bar() as progress:
+        trained = train(
+            bags,
+            recordings,
+            specs,
+            out,
+            strategy=chosen,
+            protocols=protocols,
+            score=score,
+            repeats=repeats,
+            seed=seed,
+            progress=progress,
+        )
+    for warning in trained.warnings:
+        note(f"Note: {warning}")
+    if as_json:
+        print_json({"model": str(out), "strategy": str(chosen), **trained.to_json()})
+        return
+    draw_leaderboard(trained)
+    console().print(f"{chosen}, trained on all {len(recordings)} recordings: {out}", markup=False)
+
+
+def _strategy(bags: Bags, text: str | None, pool: str, fusion: str, head: str) -> Strategy:
+    from poise.commands.compare import richest_fusion
+    from poise.heads import Strategy
+
+    if text is not None:
+        return Strategy.parse(text)
+    chosen = richest_fusion(bags)[0] if fusion == "auto" else fusion
+    return Strategy.parse(f"{pool}/{chosen}/{head}")

@@ -1,0 +1,26 @@
+"""Media files to clip embeddings in a store: decode, cut into clips, encode, each recording once."""
+
+from __future__ import annotations
+
+from poise.extract.clips import ClipSettings, ExtractSettingsError, plan_clips
+from poise.extract.encoders.registry import make_encoder
+from poise.extract.encoding import EncodedModality, encode_file
+from poise.extract.fingerprint import build_spec
+from poise.extract.outcomes import ExtractReport, RecordingOutcome
+from poise.extract.pipeline import ExtractProgress, extract
+from poise.extract.probe import probe
+
+__all__ = [
+    "ClipSettings",
+    "EncodedModality",
+    "ExtractProgress",
+    "ExtractReport",
+    "ExtractSettingsError",
+    "RecordingOutcome",
+    "build_spec",
+    "encode_file",
+    "extract",
+    "make_encoder",
+    "plan_clips",
+    "probe",
+]

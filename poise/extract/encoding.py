@@ -1,0 +1,196 @@
+"""From prepared clips to embeddings: batches, and one whole file at a time for prediction.
+
+Many files at a time, and the store, are for :mod:`poise.extract.pipeline`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Generic, NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from poise.errors import EncoderError, InvalidFeaturesError
+from poise.extract.clips import ClipSettings
+from poise.extract.decode import check_decoder
+from poise.extract.encoders.base import Encoder, PreparedClip
+from poise.extract.reading import Notes, RecordingReader
+from poise.store.schema import Modality, Outcome
+
+OwnerT = TypeVar("OwnerT")
+
+_FAILED = {"damaged", "unreadable"}
+
+
+class EncodedModality(NamedTuple):
+    """One modality of one recording.
+
+    Attributes
+    ----------
+    embeddings : ndarray of shape (n_clips, dim), float32
+        One for each clip; none if the modality is missing.
+    clip_times : ndarray of shape (n_clips, 2), float64
+        Start and end of each clip in seconds.
+    flags : tuple of str
+        Words that qualify it.
+    reason : str
+        Why it is missing, or what about it is incomplete.
+    """
+
+    embeddings: NDArray[np.float32]
+    clip_times: NDArray[np.float64]
+    flags: tuple[str, ...]
+    reason: str
+
+    @property
+    def outcome(self) -> Outcome:
+        """How it ended."""
+        if len(self.embeddings):
+            return "stored"
+        return "failed" if _FAILED & set(self.flags) else "missing"
+
+
+class Collected:
+    """Embeddings of one modality of one recording, as they come."""
+
+    def __init__(self, dim: int) -> None:
+        self._dim = dim
+        self._times: list[tuple[float, float]] = []
+        self._embeddings: list[NDArray[np.float32]] = []
+
+    def __len__(self) -> int:
+        return len(self._times)
+
+    def add(self, clip: PreparedClip, embedding: NDArray[np.float32]) -> None:
+        """Take the embedding (dim,) of the next clip."""
+        self._times.append((clip.start_s, clip.end_s))
+        self._embeddings.append(embedding)
+
+    def finish(self, notes: Notes) -> EncodedModality:
+        """All of it, with what the reader noted."""
+        if not self._times:
+            none = np.empty((0, self._dim), np.float32), np.empty((0, 2), np.float64)
+            return EncodedModality(*none, flags=tuple(sorted(notes.flags)), reason=notes.reason)
+        return EncodedModality(
+            np.stack(self._embeddings), np.array(self._times, np.float64), tuple(sorted(notes.flags)), notes.reason
+        )
+
+
+class Batcher(Generic[OwnerT]):
+    """Clips of one encoder that wait for a full batch, whichever recording they are of.
+
+    Parameters
+    ----------
+    encoder : Encoder
+        What encodes them.
+    deliver : callable
+        Called for each clip in the order they were added, with its owner, the clip, and its embedding (dim,) or the
+        error that encoding it alone raised.
+    """
+
+    def __init__(
+        self, encoder: Encoder, deliver: Callable[[OwnerT, PreparedClip, NDArray[np.float32] | Exception], None]
+    ) -> None:
+        self._encoder = encoder
+        self._deliver = deliver
+        self._waiting: list[tuple[OwnerT, PreparedClip]] = []
+
+    def add(self, owner: OwnerT, clip: PreparedClip) -> None:
+        """Take a clip, and encode if that fills the batch."""
+        self._waiting.append((owner, clip))
+        if len(self._waiting) >= self._encoder.batch_size:
+            self.flush()
+
+    def flush(self) -> None:
+        """Encode what waits.
+
+        Raises
+        ------
+        EncoderError
+            The encoder itself does not work; errors of single clips are delivered.
+        """
+        batch, self._waiting = self._waiting, []
+        results = self._encode([clip for _, clip in batch])
+        for (owner, clip), result in zip(batch, results, strict=True):
+            self._deliver(owner, clip, result)
+
+    def _encode(self, clips: Sequence[PreparedClip]) -> Sequence[NDArray[np.float32] | Exception]:
+        if not clips:
+            return []
+        try:
+            embeddings = np.asarray(self._encoder.encode(clips), dtype=np.float32)
+        except EncoderError:
+            raise
+        except Exception as error:  # noqa: BLE001
+            # one clip must not cost the recordings that share its batch
+            return [error] if len(clips) == 1 else [self._encode([clip])[0] for clip in clips]
+        if embeddings.shape != (len(clips), self._encoder.dim):
+            raise EncoderError(
+                f"{self._encoder.name} gave embeddings of shape {embeddings.shape}, expected "
+                f"({len(clips)}, {self._encoder.dim}). This is a fault of the encoder."
+            )
+        return [self._checked(clip, row) for clip, row in zip(clips, embeddings, strict=True)]
+
+    def _checked(self, clip: PreparedClip, embedding: NDArray[np.float32]) -> NDArray[np.float32] | Exception:
+        if np.isfinite(embedding).all():
+            return embedding
+        return InvalidFeaturesError(
+            f"{self._encoder.name} gave NaN or infinity for the clip {clip.start_s:g}-{clip.end_s:g} s"
+        )
+
+
+def encode_file(
+    path: str | os.PathLike[str],
+    encoders: Sequence[Encoder],
+    *,
+    clips: ClipSettings | None = None,
+    decoder: str = "pyav",
+) -> dict[Modality, EncodedModality]:
+    """Decode and encode one media file, exactly as extraction does.
+
+    Parameters
+    ----------
+    path : path
+        The file.
+    encoders : sequence of Encoder
+        At most one of each modality.
+    clips : ClipSettings, optional
+        How the recording is cut. Default: ``ClipSettings()``.
+    decoder : {"pyav", "decord"}
+        What decodes the pictures.
+
+    Returns
+    -------
+    dict of modality to EncodedModality
+        One for each encoder, empty where the file has no such modality.
+
+    Raises
+    ------
+    MediaError
+        The file cannot be read.
+    EncoderError
+        An encoder cannot be run.
+    InvalidFeaturesError
+        An embedding is not finite.
+    """
+    by_modality: dict[Modality, Encoder] = {encoder.modality: encoder for encoder in encoders}
+    collected = {modality: Collected(encoder.dim) for modality, encoder in by_modality.items()}
+
+    def deliver(modality: Modality, clip: PreparedClip, result: NDArray[np.float32] | Exception) -> None:
+        if isinstance(result, Exception):
+            raise result
+        collected[modality].add(clip, result)
+
+    batchers = {modality: Batcher(encoder, deliver) for modality, encoder in by_modality.items()}
+    for encoder in encoders:
+        encoder.load()
+    reader = RecordingReader(
+        path, by_modality, clips=clips if clips is not None else ClipSettings(), decoder=check_decoder(decoder)
+    )
+    for modality, clip in reader.read():
+        batchers[modality].add(modality, clip)
+    for batcher in batchers.values():
+        batcher.flush()
+    return {modality: collected[modality].finish(reader.notes[modality]) for modality in by_modality}

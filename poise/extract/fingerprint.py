@@ -1,0 +1,51 @@
+"""The spec of a feature set: everything that changes the numbers, and nothing else (no device, batch size or path)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from poise.extract.clips import ClipSettings, ExtractSettingsError
+from poise.extract.decode import DECODER_CONTRACT, check_decoder
+from poise.extract.encoders.base import Encoder
+
+SPEC_SCHEMA = 1
+"""Version of the spec's own layout."""
+
+DTYPES = ("float16", "float32")
+
+
+def build_spec(encoder: Encoder, clips: ClipSettings, decoder: str, dtype: str) -> dict[str, Any]:
+    """The spec that an extraction's feature set is known by.
+
+    Parameters
+    ----------
+    encoder : Encoder
+        What encodes; its weights are hashed if it has any.
+    clips : ClipSettings
+        How recordings are cut.
+    decoder : {"pyav", "decord"}
+        What decodes the pictures; sound is always PyAV's.
+    dtype : {"float16", "float32"}
+        What the embeddings are stored as.
+
+    Returns
+    -------
+    dict
+        JSON values; hashed by :func:`poise.store.schema.fingerprint`.
+
+    Raises
+    ------
+    ExtractSettingsError
+        There is no such decoder or dtype.
+    """
+    if dtype not in DTYPES:
+        raise ExtractSettingsError(f"Embeddings cannot be stored as {dtype!r}. Expected one of {', '.join(DTYPES)}.")
+    backend = check_decoder(decoder) if encoder.modality == "video" else "pyav"
+    return {
+        "schema": SPEC_SCHEMA,
+        "modality": encoder.modality,
+        "encoder": {"name": encoder.name, "dim": encoder.dim, **encoder.settings()},
+        "clips": clips.to_json(),
+        "decoder": {"backend": backend, "contract": DECODER_CONTRACT},
+        "dtype": dtype,
+    }

@@ -1,0 +1,117 @@
+"""One recording that a run works on: what is wanted of it, what is there already, and what has come so far.
+
+Which recordings are worked on, and in what order, is for :mod:`poise.extract.pipeline`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from poise.errors import MediaError
+from poise.extract.clips import ClipSettings
+from poise.extract.decode import Decoder
+from poise.extract.encoders.base import Encoder, PreparedClip
+from poise.extract.encoding import Collected, EncodedModality
+from poise.extract.outcomes import RecordingOutcome
+from poise.extract.reading import Notes, RecordingReader, describe_error
+from poise.store.schema import Entry, Modality, RecordingFeatures
+
+Item = tuple[Modality, PreparedClip]
+
+
+class ChangedWhileReadError(MediaError):
+    """The bytes that were decoded are not those that were hashed."""
+
+
+@dataclass(eq=False)
+class Job:
+    """One recording that is worked on.
+
+    Attributes
+    ----------
+    path, file, key, stamp
+        The recording as the manifest gives it, its absolute path, its bytes' hash, and size and time of the last change
+        when they were hashed.
+    encoders : mapping of modality to Encoder
+        What is still to be extracted.
+    known : mapping of modality to Entry
+        What the store has already.
+    attempts : int
+        How often it was tried, this time included.
+    rows : list of int
+        Rows of the manifest that have these bytes.
+    duration_s, notes
+        What reading found; known once ``is_read``.
+    collected : dict of modality to Collected
+        Embeddings so far.
+    is_read, is_over : bool
+        Whether all its clips were read; whether it was handed to the store.
+    error : Exception or None
+        What ended it.
+    not_durable : set of modality
+        Where the store has not confirmed it yet.
+    verdict : RecordingOutcome or None
+        Its outcome, to be told once the store has confirmed it.
+    """
+
+    path: str
+    file: Path
+    key: str
+    stamp: tuple[int, int]
+    encoders: Mapping[Modality, Encoder]
+    known: Mapping[Modality, Entry]
+    attempts: int
+    rows: list[int]
+    duration_s: float = float("nan")
+    notes: Mapping[Modality, Notes] = field(default_factory=dict)
+    collected: dict[Modality, Collected] = field(default_factory=dict)
+    is_read: bool = False
+    error: Exception | None = None
+    is_over: bool = False
+    not_durable: set[Modality] = field(default_factory=set)
+    verdict: RecordingOutcome | None = None
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all clips that were read are encoded."""
+        return self.is_read and all(
+            len(collected) == self.notes[modality].n_clips for modality, collected in self.collected.items()
+        )
+
+    def read(self, clips: ClipSettings, decoder: Decoder) -> Iterator[Item]:
+        """The clips of the recording; called in a worker."""
+        reader = RecordingReader(self.file, self.encoders, clips=clips, decoder=decoder)
+        yield from reader.read()
+        self.duration_s, self.notes = reader.duration_s, reader.notes
+        if stamp_of(self.file) != self.stamp:
+            raise ChangedWhileReadError(f"{self.file} changed while it was read. Run the command again.")
+
+    def features(self, encoded: EncodedModality) -> RecordingFeatures:
+        """One modality on its way into the store."""
+        return RecordingFeatures(
+            key=self.key,
+            path=self.path,
+            duration_s=self.duration_s,
+            outcome=encoded.outcome,
+            embeddings=encoded.embeddings,
+            clip_times=encoded.clip_times,
+            reason=encoded.reason,
+            flags=encoded.flags,
+            attempts=self.attempts,
+        )
+
+    def failure(self, modality: Modality, error: Exception) -> RecordingFeatures:
+        """One modality that could not be extracted."""
+        nothing = Collected(self.encoders[modality].dim).finish(
+            Notes(reason=describe_error(error), flags={"unreadable"})
+        )
+        return self.features(nothing)
+
+
+def stamp_of(file: Path) -> tuple[int, int]:
+    """Size and time of the last change of a file."""
+    status = os.stat(file)
+    return status.st_size, status.st_mtime_ns

@@ -1,0 +1,364 @@
+"""Extraction: every recording of a manifest into a store, each once, whatever happens to any of them.
+
+How one file is read and encoded lives in :mod:`poise.extract.reading` and :mod:`poise.extract.encoding`.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from poise.errors import (
+    EncoderError,
+    InvalidFeaturesError,
+    MediaError,
+    MissingDependencyError,
+    StoreError,
+    StoreWriteError,
+)
+from poise.extract.clips import ClipSettings, ExtractSettingsError
+from poise.extract.decode import Decoder, check_decoder
+from poise.extract.encoders.base import Encoder, PreparedClip
+from poise.extract.encoders.registry import make_encoder
+from poise.extract.encoding import Batcher, Collected
+from poise.extract.fingerprint import build_spec
+from poise.extract.jobs import ChangedWhileReadError, Item, Job, stamp_of
+from poise.extract.media_file import check_media_file
+from poise.extract.outcomes import ExtractReport, RecordingOutcome, RunOutcome, judge
+from poise.extract.prefetch import Prefetcher, default_workers
+from poise.extract.reading import describe_error
+from poise.manifest import Manifest
+from poise.store.schema import Entry, Modality, RecordingFeatures, Spec, set_name
+from poise.store.segments import SegmentWriter
+from poise.store.store import FeatureStore
+
+MAX_WAITING_CLIPS = 32
+"""Prepared clips that wait for an encoder; a VideoMAE clip takes 2.4 MB."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtractProgress:
+    """How far a run is.
+
+    Attributes
+    ----------
+    done : int
+        Recordings whose work is over.
+    total : int
+        Rows of the manifest.
+    clips_done : int
+        Clips encoded so far, of all encoders together.
+    outcome : RecordingOutcome or None
+        What just became certain: the recording is safe in the store, or has failed.
+    """
+
+    done: int
+    total: int
+    clips_done: int
+    outcome: RecordingOutcome | None = None
+
+
+Progress = Callable[[ExtractProgress], None]
+
+
+def extract(
+    manifest: Manifest,
+    store: FeatureStore,
+    *,
+    video: str | os.PathLike[str] | Encoder | None = "videomae-base",
+    audio: str | os.PathLike[str] | Encoder | None = "wavlm-base-plus",
+    clips: ClipSettings | None = None,
+    n_frames: int = 16,
+    decoder: str = "pyav",
+    dtype: str = "float16",
+    device: str = "auto",
+    workers: int | None = None,
+    retry_failed: bool = False,
+    progress: Progress | None = None,
+) -> ExtractReport:
+    """Extract the embeddings of every recording that the store does not have yet.
+
+    Parameters
+    ----------
+    manifest : Manifest
+        The recordings.
+    store : FeatureStore
+        Where embeddings go; what is there under the same settings is not done again.
+    video, audio : str, path, Encoder or None
+        Encoder of each modality, see :func:`poise.extract.encoders.registry.make_encoder`; None or ``none`` for none.
+    clips : ClipSettings, optional
+        How recordings are cut. Default: ``ClipSettings()``.
+    n_frames : int
+        Frames of each clip that a VideoMAE looks at.
+    decoder : {"pyav", "decord"}
+        What decodes the pictures.
+    dtype : {"float16", "float32"}
+        What embeddings are stored as.
+    device : str
+        ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+    workers : int, optional
+        Threads that decode. Default: one for each core but one.
+    retry_failed : bool
+        Try recordings again that failed in an earlier run.
+    progress : callable, optional
+        Called with an :class:`ExtractProgress` whenever something moved.
+
+    Returns
+    -------
+    ExtractReport
+        One outcome for each row. ``stored`` and ``partial`` are said only of what is safe on the disk.
+
+    Raises
+    ------
+    EncoderError
+        An encoder cannot be built or run.
+    ExtractSettingsError
+        A setting has a value that it cannot have.
+    StoreWriteError
+        The store cannot be written.
+    """
+    began = time.monotonic()
+    if workers is not None and workers < 1:
+        raise ExtractSettingsError(f"workers is {workers}. Expected 1 or more, as --workers 4.")
+    settings = clips if clips is not None else ClipSettings()
+    encoders = _make_encoders({"video": video, "audio": audio}, n_frames=n_frames, device=device)
+    specs = {modality: build_spec(encoder, settings, decoder, dtype) for modality, encoder in encoders.items()}
+    run = _Run(manifest, store, encoders, specs, progress)
+    run.plan(retry_failed=retry_failed)
+    if run.has_work:
+        run.work(settings, check_decoder(decoder), workers if workers is not None else default_workers())
+    return ExtractReport(
+        outcomes=run.outcomes(),
+        seconds=time.monotonic() - began,
+        n_clips_encoded=run.clips_done,
+        feature_sets={modality: set_name(spec) for modality, spec in specs.items()},
+    )
+
+
+def _make_encoders(
+    names: Mapping[Modality, str | os.PathLike[str] | Encoder | None], *, n_frames: int, device: str
+) -> dict[Modality, Encoder]:
+    encoders: dict[Modality, Encoder] = {}
+    for modality, name in names.items():
+        if isinstance(name, Encoder):
+            encoders[modality] = name
+        elif name is not None and name != "none":
+            encoders[modality] = make_encoder(name, modality, n_frames=n_frames, device=device)
+    if not encoders:
+        raise ExtractSettingsError("There is nothing to extract: both encoders are none. Give --video or --audio one.")
+    return encoders
+
+
+class _Run:
+    """The state of one run; lives in one thread but for :meth:`Job.read`."""
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        store: FeatureStore,
+        encoders: Mapping[Modality, Encoder],
+        specs: Mapping[Modality, Spec],
+        progress: Progress | None,
+    ) -> None:
+        self._manifest = manifest
+        self._store = store
+        self._encoders = encoders
+        self._specs = specs
+        self._progress = progress
+        self._entries = {modality: store.entries(spec) for modality, spec in specs.items()}
+        self._outcomes: dict[int, RecordingOutcome] = {}
+        self._jobs: dict[str, Job] = {}
+        self._new_names: list[tuple[Modality, str, str]] = []
+        self._writers: dict[Modality, SegmentWriter] = {}
+        self._batchers: dict[Modality, Batcher[Job]] = {}
+        self._n_over = 0
+        self.clips_done = 0
+
+    @property
+    def has_work(self) -> bool:
+        """Whether anything must be extracted or noted."""
+        return bool(self._jobs or self._new_names)
+
+    def outcomes(self) -> tuple[RecordingOutcome, ...]:
+        """One for each row."""
+        return tuple(self._outcomes[row] for row in range(len(self._manifest)))
+
+    def plan(self, *, retry_failed: bool) -> None:
+        """Find out which recording each row is, and what of it is in the store."""
+        for row, path in enumerate(self._manifest.paths):
+            try:
+                file = check_media_file(self._manifest.file(row))
+                stamp = stamp_of(file)
+                key = self._store.keys.key(file)
+            except (MediaError, OSError) as error:
+                failed = RecordingOutcome(path=path, key=None, outcome="failed", reason=describe_error(error))
+                self._settle_known(row, failed)
+                continue
+            if key in self._jobs:
+                self._jobs[key].rows.append(row)
+                self._new_names += [(modality, key, path) for modality in self._jobs[key].encoders]
+            else:
+                self._plan_recording(row, file, key, stamp, retry_failed=retry_failed)
+        self._store.keys.save()
+
+    def _plan_recording(self, row: int, file: Path, key: str, stamp: tuple[int, int], *, retry_failed: bool) -> None:
+        path = self._manifest.paths[row]
+        known = {modality: entries[key] for modality, entries in self._entries.items() if key in entries}
+        self._new_names += [(modality, key, path) for modality, entry in known.items() if path not in entry.paths]
+        everything_failed = all(entry.outcome != "stored" for entry in known.values())
+        redo = {
+            modality
+            for modality, entry in known.items()
+            if retry_failed and (entry.outcome == "failed" or (entry.outcome == "missing" and everything_failed))
+        }
+        todo = {m: encoder for m, encoder in self._encoders.items() if m not in known or m in redo}
+        if not todo:
+            self._settle_known(row, judge(path, key, known, already=True))
+            return
+        self._jobs[key] = Job(
+            path=path,
+            file=file,
+            key=key,
+            stamp=stamp,
+            encoders=todo,
+            known={modality: entry for modality, entry in known.items() if modality not in todo},
+            attempts=1 + max((known[modality].attempts for modality in redo), default=0),
+            rows=[row],
+            collected={modality: Collected(encoder.dim) for modality, encoder in todo.items()},
+        )
+
+    def work(self, clips: ClipSettings, decoder: Decoder, n_workers: int) -> None:
+        """Extract what is missing, and return when it is safe on the disk."""
+        self._prepare()
+        jobs = list(self._jobs.values())
+        prefetcher = Prefetcher[Job, Item](
+            jobs, partial(Job.read, clips=clips, decoder=decoder), n_workers=n_workers, max_items=MAX_WAITING_CLIPS
+        )
+        try:
+            with prefetcher:
+                for event in prefetcher:
+                    if event is None:
+                        self._tick()
+                    elif event.item is not None:
+                        modality, clip = event.item
+                        self._batchers[modality].add(event.job, clip)
+                    else:
+                        self._read_ended(event.job, event.error)
+            for batcher in self._batchers.values():
+                batcher.flush()
+        finally:
+            # also when interrupted: what is finished stays finished
+            self._close()
+
+    def _prepare(self) -> None:
+        """Load encoders here, before the workers: imports of torch and transformers do not like several threads."""
+        needed = {modality for job in self._jobs.values() for modality in job.encoders}
+        for modality in needed:
+            self._encoders[modality].load()
+        for modality in needed | {modality for modality, _, _ in self._new_names}:
+            self._batchers[modality] = Batcher(self._encoders[modality], partial(self._deliver, modality))
+            self._writers[modality] = self._store.writer(self._specs[modality], partial(self._durable, modality))
+        for modality, key, path in self._new_names:
+            self._writers[modality].add_name(key, path)
+
+    def _tick(self) -> None:
+        for writer in self._writers.values():
+            writer.tick()
+
+    def _close(self) -> None:
+        with ExitStack() as stack:
+            for writer in self._writers.values():
+                stack.callback(writer.close)
+        for job in self._jobs.values():
+            if job.is_over and job.not_durable:
+                raise StoreWriteError(f"{self._store.path} did not confirm {job.path}. Run the command again.")
+
+    def _read_ended(self, job: Job, error: Exception | None) -> None:
+        if isinstance(error, EncoderError | StoreError | MissingDependencyError):
+            raise error
+        job.is_read = True
+        job.error = job.error or error
+        self._finish_if_complete(job)
+
+    def _deliver(
+        self, modality: Modality, job: Job, clip: PreparedClip, result: NDArray[np.float32] | Exception
+    ) -> None:
+        if isinstance(result, Exception):
+            job.error = job.error or result
+        else:
+            self.clips_done += 1
+            job.collected[modality].add(clip, result)
+            self._report(None)
+        self._finish_if_complete(job)
+
+    def _finish_if_complete(self, job: Job) -> None:
+        if job.is_over or not job.is_read or not (job.error is not None or job.is_complete):
+            return
+        job.is_over = True
+        self._n_over += len(job.rows)
+        if isinstance(job.error, ChangedWhileReadError):
+            failed = RecordingOutcome(path=job.path, key=None, outcome="failed", reason=describe_error(job.error))
+            self._settle(job, failed)
+            return
+        parts: dict[Modality, Entry | RecordingFeatures] = dict(job.known)
+        parts.update({modality: self._part(job, modality) for modality in job.encoders})
+        ordered = {modality: parts[modality] for modality in self._encoders}
+        job.verdict = judge(job.path, job.key, ordered, already=False)
+        job.collected.clear()
+        job.not_durable = set(job.encoders)
+        for modality in job.encoders:
+            features = ordered[modality]
+            if isinstance(features, RecordingFeatures):
+                self._writers[modality].add(features)
+        self._report(None)
+
+    def _part(self, job: Job, modality: Modality) -> RecordingFeatures:
+        if job.error is not None:
+            return job.failure(modality, job.error)
+        features = job.features(job.collected[modality].finish(job.notes[modality]))
+        try:
+            features.check(str(self._specs[modality]["dtype"]))
+        except InvalidFeaturesError as error:
+            return job.failure(modality, error)
+        return features
+
+    def _durable(self, modality: Modality, keys: Sequence[str]) -> None:
+        """Called by a writer: these recordings are safe in one feature set."""
+        for key in keys:
+            job = self._jobs[key]
+            job.not_durable.discard(modality)
+            if not job.not_durable and job.verdict is not None:
+                self._settle(job, job.verdict)
+
+    def _settle(self, job: Job, outcome: RecordingOutcome) -> None:
+        """Note the outcome of every row that has these bytes; they are stored once."""
+        first, *others = job.rows
+        self._settle_row(first, outcome)
+        for row in others:
+            again: RunOutcome = "failed" if outcome.outcome == "failed" else "already"
+            reason = "; ".join(part for part in (f"the same bytes as {job.path}", outcome.reason) if part)
+            self._settle_row(row, replace(outcome, path=self._manifest.paths[row], outcome=again, reason=reason))
+
+    def _settle_known(self, row: int, outcome: RecordingOutcome) -> None:
+        self._n_over += 1
+        self._settle_row(row, outcome)
+
+    def _settle_row(self, row: int, outcome: RecordingOutcome) -> None:
+        self._outcomes[row] = outcome
+        self._report(outcome)
+
+    def _report(self, outcome: RecordingOutcome | None) -> None:
+        if self._progress is not None:
+            self._progress(
+                ExtractProgress(
+                    done=self._n_over, total=len(self._manifest), clips_done=self.clips_done, outcome=outcome
+                )
+            )

@@ -1,0 +1,345 @@
+"""Comparing strategies: every one on identical folds and recordings, beside the baselines, as a leaderboard.
+
+Fitting, folds and metrics live in their own modules; writing files does not live here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from poise.errors import StrategyError
+from poise.heads.baselines import make_baselines
+from poise.heads.fusion import available_fusions, modalities_of, usable
+from poise.heads.intervals import Intervals, bootstrap_groups
+from poise.heads.metrics import Scores, compute_scores, count_confusion, summarise
+from poise.heads.splits import Fold, Protocol, default_protocols, hash_folds, make_folds
+from poise.heads.strategy import Strategy
+from poise.heads.validate import OutOfFold, cross_validate, predict_out_of_fold
+from poise.manifest import Manifest
+from poise.store.bags import Bags
+
+Progress = Callable[[int, int, str], None]
+"""Called with the number of fits done, the number of all, and what is being fitted."""
+
+_Validate = Callable[[Sequence[Fold], Callable[[], None]], OutOfFold]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LeaderboardRow:
+    """One strategy under one protocol.
+
+    Attributes
+    ----------
+    strategy, protocol : str
+    scored : {"originals", "all"}
+    n : int
+        Number of recordings scored.
+    metrics : Scores
+        Over all out-of-fold predictions of a repeat together; the mean over repeats.
+    fold_mean, fold_std : Scores
+        Mean and standard deviation over single folds, where a metric is defined.
+    interval : Intervals
+        95 % cluster bootstrap interval of the pooled metric.
+    seconds : float
+    baseline : bool
+    """
+
+    strategy: str
+    protocol: str
+    scored: str
+    n: int
+    metrics: Scores
+    fold_mean: Scores
+    fold_std: Scores
+    interval: Intervals
+    seconds: float
+    baseline: bool
+
+    def to_json(self) -> dict[str, Any]:
+        """The row as JSON; the reason of each null stands under ``reasons``."""
+        parts: dict[str, Any] = {
+            "metrics": self.metrics,
+            "fold_mean": self.fold_mean,
+            "fold_std": self.fold_std,
+            "interval": self.interval,
+        }
+        values: dict[str, dict[str, Any]] = {name: dict(part.values) for name, part in parts.items()}
+        values["interval"] = {name: list(ends) if ends else None for name, ends in self.interval.values.items()}
+        return {
+            "strategy": self.strategy,
+            "protocol": self.protocol,
+            "scored": self.scored,
+            "n": self.n,
+            **values,
+            "seconds": self.seconds,
+            "baseline": self.baseline,
+            "reasons": {name: dict(part.reasons) for name, part in parts.items() if part.reasons},
+        }
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Comparison:
+    """What came out of comparing strategies.
+
+    Attributes
+    ----------
+    rows : list of LeaderboardRow
+        Protocol after protocol; baselines first, then by quadratic kappa, best first.
+    folds : dict of str to list of Fold
+        Folds of each protocol.
+    predictions : dict of (strategy, protocol) to OutOfFold
+    manifest : Manifest
+    scored_rows : ndarray of int64
+        Rows of the manifest that are scored.
+    cluster : str
+        Column whose groups the intervals draw.
+    warnings : list of str
+        Plain sentences on what was left out.
+    repeats, seed : int
+    """
+
+    rows: list[LeaderboardRow]
+    folds: dict[str, list[Fold]]
+    predictions: dict[tuple[str, str], OutOfFold]
+    manifest: Manifest
+    scored_rows: NDArray[np.int64]
+    cluster: str
+    warnings: list[str]
+    repeats: int
+    seed: int
+
+    def to_json(self, *, study: str | None = None) -> dict[str, Any]:
+        """The result of ``poise compare`` as JSON.
+
+        Parameters
+        ----------
+        study : str, optional
+            Where the study was written.
+        """
+        return {
+            "leaderboard": [row.to_json() for row in self.rows],
+            "comparisons": [],
+            "audit": None,
+            "audit_reason": "not computed: poise compare has no audit yet",
+            "study": study,
+            "warnings": list(self.warnings),
+            "label_names": list(self.manifest.label_names),
+            "interval_groups": self.cluster,
+            "splits": {protocol: hash_folds(folds, self.manifest) for protocol, folds in self.folds.items()},
+            "repeats": self.repeats,
+            "seed": self.seed,
+        }
+
+
+def compare(
+    bags: Bags,
+    manifest: Manifest,
+    *,
+    strategies: Sequence[Strategy],
+    protocols: Sequence[Protocol] | None = None,
+    score: Literal["auto", "originals", "all"] = "auto",
+    repeats: int = 1,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Comparison:
+    """Validate strategies and baselines on identical folds.
+
+    Recordings that lack a modality which any strategy needs are left out for all, so that the
+    strategies stay comparable row by row; ``warnings`` says how many.
+
+    Parameters
+    ----------
+    bags : Bags
+        Aligned with the manifest.
+    manifest : Manifest
+    strategies : sequence of Strategy
+    protocols : sequence of Protocol, optional
+        Default: `default_protocols`.
+    score : {"auto", "originals", "all"}
+        Copies are always trained on; whether they are scored too. ``auto`` scores originals.
+    repeats : int
+        Repeats with other folds and other seeds of the heads.
+    seed : int
+    progress : callable, optional
+
+    Returns
+    -------
+    Comparison
+
+    Raises
+    ------
+    StrategyError
+        No recording has what the strategies need.
+    SplitError
+        A protocol is not possible on these labels and groups.
+    """
+    if len(bags) != len(manifest):
+        raise StrategyError(
+            f"There are {len(bags)} bags and {len(manifest)} rows in the manifest; expected one for each."
+        )
+    if not strategies or repeats < 1:
+        raise StrategyError(
+            f"{len(strategies)} strategies and {repeats} repeats to compare; expected one or more of both."
+        )
+    strategies = list(dict.fromkeys(strategies))
+    baseline = Strategy(pooling="mean", fusion=_baseline_fusion(bags, strategies), head="ridge")
+    rows, warnings = _usable_rows(bags, [*strategies, baseline])
+    scored = "all" if score == "all" or not manifest.is_copy.any() else "originals"
+    keep = rows[~manifest.is_copy[rows]] if scored == "originals" else rows
+    if not len(keep):
+        raise StrategyError(f"None of the {len(rows)} usable recordings is an original. Score copies too: --score all.")
+    cluster = "speaker" if _all_given(manifest.speakers) else "source"
+    chosen = list(protocols or default_protocols(manifest))
+    folds = {str(one): make_folds(one, manifest, rows=rows, repeats=repeats, seed=seed) for one in chosen}
+    contestants = _gather(bags, manifest, strategies, baseline, chosen, cluster, scored, seed)
+    count = _Counter(progress, sum(len(each) for each in folds.values()) * len(contestants))
+    board, predictions = [], {}
+    for protocol, splits in folds.items():
+        lines = []
+        for name, (validate, is_baseline) in contestants.items():
+            found = validate(splits, lambda text=f"{protocol}  {name}": count.step(text))  # type: ignore[misc]
+            predictions[name, protocol] = found
+            line = _score_row(found, manifest, keep, cluster, seed)
+            lines.append(LeaderboardRow(strategy=name, protocol=protocol, scored=scored, baseline=is_baseline, **line))
+        board += sorted(lines, key=_place)
+    return Comparison(
+        rows=board,
+        folds=folds,
+        predictions=predictions,
+        manifest=manifest,
+        scored_rows=keep,
+        cluster=cluster,
+        warnings=warnings,
+        repeats=repeats,
+        seed=seed,
+    )
+
+
+class _Counter:
+    """Counts fits and tells the progress callback."""
+
+    def __init__(self, progress: Progress | None, total: int) -> None:
+        self._progress, self._total, self._done = progress, total, 0
+
+    def step(self, text: str) -> None:
+        self._done += 1
+        if self._progress:
+            self._progress(self._done, self._total, text)
+
+
+def _gather(
+    bags: Bags,
+    manifest: Manifest,
+    strategies: Sequence[Strategy],
+    baseline: Strategy,
+    protocols: Sequence[Protocol],
+    cluster: str,
+    scored: str,
+    seed: int,
+) -> dict[str, tuple[_Validate, bool]]:
+    """How each line of the board is validated, baselines first, and whether it is one."""
+    labels, n_classes = manifest.labels, manifest.n_classes
+    # without speakers or copies every source is its own group and says nothing
+    columns = [cluster] if cluster == "speaker" or manifest.is_copy.any() else []
+    columns += [one.column for one in protocols if one.column not in ("", "source", "speaker")]
+    groups = {column: manifest.groups(column) for column in dict.fromkeys(columns)}
+    counted = np.ones(len(manifest), dtype=bool) if scored == "all" else ~manifest.is_copy
+    found: dict[str, tuple[_Validate, bool]] = {}
+    for name, predict in make_baselines(n_classes, groups, counted=counted).items():
+        found[name] = (
+            lambda folds, step, predict=predict: predict_out_of_fold(  # type: ignore[misc]
+                predict, labels, folds, n_classes=n_classes, on_fold=step
+            ),
+            True,
+        )
+    for strategy in [baseline, *(one for one in strategies if one != baseline)]:
+        found[str(strategy)] = (
+            lambda folds, step, strategy=strategy: cross_validate(  # type: ignore[misc]
+                strategy, bags, labels, folds, n_classes=n_classes, seed=seed, on_fold=step
+            ),
+            strategy is baseline,
+        )
+    return found
+
+
+def _score_row(
+    found: OutOfFold, manifest: Manifest, keep: NDArray[np.int64], cluster: str, seed: int
+) -> dict[str, Any]:
+    """Numbers of one line of the board."""
+    place = np.searchsorted(found.rows, keep)
+    ranks = manifest.labels[keep]
+    pooled, by_fold = [], []
+    for predicted, proba, fold in zip(
+        found.predicted[:, place], found.proba[:, place], found.fold[:, place], strict=True
+    ):
+        pooled.append(compute_scores(ranks, predicted, proba))
+        by_fold += [
+            compute_scores(ranks[fold == one], predicted[fold == one], proba[fold == one]) for one in np.unique(fold)
+        ]
+    fold_mean, fold_std = summarise(by_fold)
+    counts = _count_groups(manifest.groups(cluster)[keep], ranks, found.predicted[:, place], manifest.n_classes)
+    return {
+        "n": len(keep),
+        "metrics": pooled[0] if len(pooled) == 1 else summarise(pooled)[0],
+        "fold_mean": fold_mean,
+        "fold_std": fold_std,
+        "interval": bootstrap_groups(counts, seed=seed),
+        "seconds": found.seconds,
+    }
+
+
+def _count_groups(
+    groups: NDArray[np.str_], ranks: NDArray[np.int64], predicted: NDArray[np.int64], n_classes: int
+) -> NDArray[np.int64]:
+    """Confusion table of each group, added up over repeats, shape (n_groups, n_classes, n_classes)."""
+    repeats = len(predicted)
+    return np.stack(
+        [
+            count_confusion(np.tile(ranks[groups == name], repeats), predicted[:, groups == name].ravel(), n_classes)
+            for name in np.unique(groups)
+        ]
+    )
+
+
+def _usable_rows(bags: Bags, strategies: Sequence[Strategy]) -> tuple[NDArray[np.int64], list[str]]:
+    """Rows that have what every strategy needs, and a warning if some have not."""
+    fusions = sorted({strategy.fusion for strategy in strategies})
+    have = np.logical_and.reduce([usable(bags, fusion) for fusion in fusions])
+    rows = np.flatnonzero(have)
+    if len(rows) == len(bags):
+        return rows, []
+    names = sorted({name for fusion in fusions for name in modalities_of(fusion, bags)})
+    lacking = [f"{np.count_nonzero(~bags.modalities[name].present)} lack {name}" for name in names]
+    left = f"{len(bags) - len(rows)} of {len(bags)} recordings"
+    if not len(rows):
+        raise StrategyError(
+            f"No recording has everything that the strategies need: of {len(bags)} recordings {', '.join(lacking)}. "
+            "Extract the modality, or use --fusion video or --fusion audio."
+        )
+    return rows, [
+        f"{left} are left out of the whole comparison, so that all strategies are scored on the same ones: "
+        f"{', '.join(lacking)}. To use them, choose a --fusion that they have."
+    ]
+
+
+def _baseline_fusion(bags: Bags, strategies: Sequence[Strategy]) -> str:
+    """The richest fusion among those compared: a baseline must not cost recordings."""
+    asked = {strategy.fusion for strategy in strategies}
+    for strategy in strategies:
+        modalities_of(strategy.fusion, bags)
+    return next(fusion for fusion in [*available_fusions(bags), *sorted(asked)] if fusion in asked)
+
+
+def _all_given(values: NDArray[np.str_] | None) -> bool:
+    return values is not None and bool((values != "").all())
+
+
+def _place(row: LeaderboardRow) -> tuple[bool, float]:
+    qwk = row.metrics.values["qwk"]
+    # sorting keeps the order of the baselines
+    return (not row.baseline, 0.0 if row.baseline else -(qwk if qwk is not None else -np.inf))

@@ -1,0 +1,126 @@
+"""A study on disk: leaderboard, out-of-fold predictions and splits of a comparison. Nothing is computed here."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from poise.errors import OutputError
+from poise.heads.compare import Comparison
+from poise.heads.splits import hash_folds
+
+FILES = ("splits.json", "predictions.csv", "leaderboard.json")
+"""Files of a study; the leaderboard is written last, so that a folder with one is complete."""
+
+
+def write_study(folder: str | os.PathLike[str], comparison: Comparison) -> Path:
+    """Write a comparison into a folder, replacing a study that is there.
+
+    Parameters
+    ----------
+    folder : path
+        Made if it does not exist.
+    comparison : Comparison
+
+    Returns
+    -------
+    Path
+        The folder.
+
+    Raises
+    ------
+    OutputError
+        The folder holds something that is no study, or cannot be written.
+    """
+    path = Path(folder)
+    _check_folder(path)
+    writers: dict[str, Callable[[Comparison], str]] = {
+        "splits.json": lambda found: _dump(_splits(found)),
+        "predictions.csv": _predictions,
+        "leaderboard.json": lambda found: _dump(found.to_json(study=str(path))),
+    }
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        for name in FILES:
+            _replace(path / name, writers[name](comparison))
+    except OSError as error:
+        raise OutputError(f"The study cannot be written to {path}: {error.strerror}. Choose another --out.") from error
+    return path
+
+
+def _check_folder(path: Path) -> None:
+    try:
+        names = {entry.name for entry in path.iterdir()} if path.is_dir() else set()
+    except OSError as error:
+        raise OutputError(f"The folder {path} cannot be read: {error.strerror}. Choose another --out.") from error
+    if path.exists() and not path.is_dir():
+        raise OutputError(f"{path} is a file; a study is a folder. Choose another --out.")
+    if names and not names & set(FILES):
+        raise OutputError(
+            f"The folder {path} holds {len(names)} files but no study, so it is left as it is. "
+            "Choose a new or empty folder for --out."
+        )
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write beside the file, then rename: a reader never sees half of it."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        draft.write_text(text, encoding="utf-8", newline="")
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _dump(document: dict[str, Any]) -> str:
+    return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _splits(comparison: Comparison) -> dict[str, Any]:
+    paths = comparison.manifest.paths
+    protocols = {}
+    for protocol, folds in comparison.folds.items():
+        tests = [
+            {"repeat": fold.repeat, "fold": fold.fold, "test": [paths[row] for row in fold.test]} for fold in folds
+        ]
+        trained = sorted({int(row) for fold in folds for row in fold.test})
+        protocols[protocol] = {
+            "hash": hash_folds(folds, comparison.manifest),
+            "recordings": [paths[row] for row in trained],
+            "folds": tests,
+        }
+    return {"seed": comparison.seed, "repeats": comparison.repeats, "protocols": protocols}
+
+
+def _predictions(comparison: Comparison) -> str:
+    names = comparison.manifest.label_names
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    fixed = ["path", "protocol", "strategy", "repeat", "fold", "scored", "label", "predicted"]
+    writer.writerow([*fixed, *(f"proba_{name}" for name in names)])
+    writer.writerows(_prediction_rows(comparison))
+    return text.getvalue()
+
+
+def _prediction_rows(comparison: Comparison) -> Iterator[list[Any]]:
+    manifest, scored = comparison.manifest, set(comparison.scored_rows.tolist())
+    names = manifest.label_names
+    for (strategy, protocol), found in comparison.predictions.items():
+        for repeat in range(len(found.predicted)):
+            for place, row in enumerate(found.rows.tolist()):
+                yield [
+                    manifest.paths[row],
+                    protocol,
+                    strategy,
+                    repeat,
+                    int(found.fold[repeat, place]),
+                    int(row in scored),
+                    names[manifest.labels[row]],
+                    names[found.predicted[repeat, place]],
+                    *(repr(float(share)) for share in found.proba[repeat, place]),
+                ]

@@ -1,0 +1,284 @@
+"""Prediction: the bundle's own extraction settings applied to a media file, then its head.
+
+Extraction and prediction run the same code, so a prediction equals that of the stored features.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from poise.errors import BundleError, EncoderError, MediaError
+from poise.extract.clips import ClipSettings
+from poise.extract.encoders.base import Encoder
+from poise.extract.encoders.registry import make_encoder
+from poise.extract.encoding import EncodedModality, encode_file
+from poise.extract.fingerprint import build_spec
+from poise.heads.classifier import ClipClassifier
+from poise.heads.fusion import fuse, modalities_of
+from poise.serve.bundle import Bundle, read_bundle
+from poise.store.bags import Bags, ModalityBags
+from poise.store.schema import Modality, Spec, fingerprint, spec_differences
+
+_DOUBTS = {
+    "short": "shorter than the shortest clip of the training recordings",
+    "truncated": "the file ends before it should",
+    "damaged": "parts of the file could not be decoded",
+}
+"""Flags that make a prediction untrustworthy, and why."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipPrediction:
+    """What one clip contributed.
+
+    Attributes
+    ----------
+    start_s, end_s : float
+        Span of the clip in seconds.
+    attention : float
+        Its share in the recording's prediction; the shares of a recording sum to 1.
+    proba : dict of str to float, or None
+        Probabilities of the levels from this clip alone; None where the pooling needs several clips.
+    """
+
+    start_s: float
+    end_s: float
+    attention: float
+    proba: dict[str, float] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """What a model says of one recording.
+
+    Attributes
+    ----------
+    path : str
+        The media file.
+    label : str
+        The predicted level.
+    proba : dict of str to float
+        Probability of each level, lowest first.
+    clips : tuple of ClipPrediction
+        When in the recording it came from.
+    flags : tuple of str
+        What is unusual about the recording.
+    trusted : bool
+        False when something speaks against believing it.
+    doubts : tuple of str
+        What that is, in words.
+    timings : dict of str to float
+        Seconds spent in ``extract`` and ``head``.
+    """
+
+    path: str
+    label: str
+    proba: dict[str, float]
+    clips: tuple[ClipPrediction, ...]
+    flags: tuple[str, ...]
+    trusted: bool
+    doubts: tuple[str, ...]
+    timings: dict[str, float]
+
+    def to_json(self) -> dict[str, Any]:
+        """As ``poise predict --json`` prints it."""
+        clips = [
+            {"start_s": clip.start_s, "end_s": clip.end_s, "attention": clip.attention, "proba": clip.proba}
+            for clip in self.clips
+        ]
+        return {
+            "path": self.path,
+            "label": self.label,
+            "proba": self.proba,
+            "trusted": self.trusted,
+            "doubts": list(self.doubts),
+            "flags": list(self.flags),
+            "clips": clips,
+            "seconds": self.timings,
+        }
+
+
+class Predictor:
+    """A bundle made ready to serve; the encoders' weights are loaded once and stay.
+
+    Parameters
+    ----------
+    bundle : Bundle
+        What to serve.
+    encoders : mapping of str to str, optional
+        Where the encoder of a modality is on this machine, if it is not found by the name it was trained with.
+    device : str
+        ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+
+    Raises
+    ------
+    BundleError
+        The features were not made by poise, or the encoder found here gives other numbers.
+    """
+
+    def __init__(self, bundle: Bundle, *, encoders: Mapping[Modality, str] | None = None, device: str = "auto") -> None:
+        self.bundle = bundle
+        self.model = ClipClassifier.from_state(bundle.head)
+        needed: Sequence[str] = tuple(self.model.modalities_)
+        lacking = [modality for modality in needed if modality not in bundle.extraction]
+        if lacking:
+            raise BundleError(f"The model needs {lacking[0]}, but says nothing about how it was extracted.")
+        self._specs: dict[Modality, Spec] = {
+            modality: bundle.extraction[modality] for modality in ("video", "audio") if modality in needed
+        }
+        self._clips, self._decoder = _shared_settings(self._specs)
+        given = encoders or {}
+        self._encoders = {
+            modality: _rebuild(modality, spec, given.get(modality), device, self._clips, self._decoder)
+            for modality, spec in self._specs.items()
+        }
+
+    @classmethod
+    def from_bundle(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        encoders: Mapping[Modality, str] | None = None,
+        device: str = "auto",
+    ) -> Self:
+        """A predictor from the file that ``poise train`` wrote.
+
+        Raises
+        ------
+        BundleError
+            The file is not a bundle, or cannot be served here.
+        """
+        return cls(read_bundle(path), encoders=encoders, device=device)
+
+    def predict(self, path: str | os.PathLike[str]) -> Prediction:
+        """Predict the level of one recording.
+
+        Parameters
+        ----------
+        path : path
+            A media file.
+
+        Returns
+        -------
+        Prediction
+
+        Raises
+        ------
+        MediaError
+            The file cannot be read, or lacks a modality that the model needs.
+        """
+        began = time.perf_counter()
+        encoded = encode_file(path, tuple(self._encoders.values()), clips=self._clips, decoder=self._decoder)
+        extracted = time.perf_counter()
+        bags = self._bags(os.fspath(path), encoded)
+        proba = self._name(self.model.predict_proba(bags)[0])
+        label = self.bundle.label_names[int(self.model.predict(bags)[0])]
+        clips = self._explain(bags)
+        flags = tuple(sorted({flag for modality in encoded.values() for flag in modality.flags}))
+        doubts = tuple(_DOUBTS[flag] for flag in flags if flag in _DOUBTS) + self._doubts_of_model()
+        return Prediction(
+            path=os.fspath(path),
+            label=label,
+            proba=proba,
+            clips=clips,
+            flags=flags,
+            trusted=not doubts,
+            doubts=doubts,
+            timings={"extract": extracted - began, "head": time.perf_counter() - extracted},
+        )
+
+    def _bags(self, path: str, encoded: Mapping[Modality, EncodedModality]) -> Bags:
+        modalities = {}
+        for modality, spec in self._specs.items():
+            found = encoded[modality]
+            if not len(found.embeddings):
+                raise MediaError(f"{path}: the model needs {modality}, but there is none: {found.reason}.")
+            modalities[str(modality)] = ModalityBags(
+                values=found.embeddings.astype(spec["dtype"]),  # the store's rounding, so that both give one number
+                offsets=np.array([0, len(found.embeddings)], dtype=np.int64),
+                clip_times=found.clip_times,
+            )
+        return Bags(keys=(path,), modalities=modalities)
+
+    def _explain(self, bags: Bags) -> tuple[ClipPrediction, ...]:
+        used = fuse(bags, self.model.fusion)
+        shares = self.model.attention(bags)[0]
+        alone = [None] * len(used.values) if self.model.pooling == "mean-std" else self._proba_of_clips(bags, used)
+        return tuple(
+            ClipPrediction(start_s=float(start), end_s=float(end), attention=float(share), proba=proba)
+            for (start, end), share, proba in zip(used.clip_times, shares, alone, strict=True)
+        )
+
+    def _proba_of_clips(self, bags: Bags, used: ModalityBags) -> list[dict[str, float]]:
+        """Probabilities from each clip alone: each becomes a recording of one clip."""
+        spans = {tuple(span): row for row, span in enumerate(used.clip_times.tolist())}
+        single = {}
+        for name in modalities_of(self.model.fusion, bags):
+            side = bags.modalities[name]
+            rows = np.flatnonzero([tuple(span) in spans for span in side.clip_times.tolist()])
+            single[name] = ModalityBags(
+                values=side.values[rows], offsets=np.arange(len(rows) + 1), clip_times=side.clip_times[rows]
+            )
+        clips = Bags(keys=tuple(map(str, range(len(used.values)))), modalities=single)
+        return [self._name(row) for row in self.model.predict_proba(clips)]
+
+    def _name(self, proba: NDArray[np.float64]) -> dict[str, float]:
+        """Probabilities by level; a level that was never trained on has none."""
+        named = dict.fromkeys(self.bundle.label_names, 0.0)
+        for rank, value in zip(self.model.classes_.tolist(), proba.tolist(), strict=True):
+            named[self.bundle.label_names[rank]] = value
+        return named
+
+    def _doubts_of_model(self) -> tuple[str, ...]:
+        rows = [row for row in self.bundle.validation if row["strategy"] == self.bundle.strategy]
+        interval = rows[-1].get("interval", {}).get("qwk") if rows else None
+        if interval is None:
+            return ("the model's validation says nothing about speakers it has not heard",)
+        if interval[0] <= 0:
+            return (
+                f"the model was no better than chance under {rows[-1]['protocol']}: its quadratic kappa may be "
+                f"anything from {interval[0]:.2f} to {interval[1]:.2f}",
+            )
+        return ()
+
+
+def _shared_settings(specs: Mapping[Modality, Spec]) -> tuple[ClipSettings, Any]:
+    for modality, spec in specs.items():
+        if "imported" in spec:
+            raise BundleError(
+                f"The {modality} features were imported, so poise does not know how they were made and cannot make "
+                "them for a new recording. Extract the recordings with `poise extract` and train on that."
+            )
+    clips = {fingerprint(spec["clips"]): spec["clips"] for spec in specs.values()}
+    decoders = {str(spec["decoder"]["backend"]) for spec in specs.values()}
+    if len(clips) != 1 or len(decoders) != 1:
+        raise BundleError(
+            "The model's modalities were extracted with different clips or decoders; it cannot be served."
+        )
+    return ClipSettings.from_json(dict(next(iter(clips.values())))), decoders.pop()
+
+
+def _rebuild(
+    modality: Modality, spec: Spec, given: str | None, device: str, clips: ClipSettings, decoder: str
+) -> Encoder:
+    name = given or str(spec["encoder"]["name"])
+    try:
+        encoder = make_encoder(name, modality, n_frames=int(spec["encoder"].get("n_frames", 16)), device=device)
+    except EncoderError as error:
+        error.add_note(f"The model was trained with {spec['encoder']['name']!r}. Give the folder it is in: --{modality} DIR.")
+        raise
+    rebuilt = build_spec(encoder, clips, decoder, str(spec["dtype"]))
+    differences = [line for line in spec_differences(spec, rebuilt) if not line.startswith("encoder.name:")]
+    if differences:
+        raise BundleError(
+            f"The {modality} encoder {name!r} of this machine is not the one that the model was trained with: "
+            f"{'; '.join(differences[:5])}. Give the right one with --{modality}."
+        )
+    return encoder

@@ -1,0 +1,100 @@
+"""Training for serving: validate a strategy, fit it on everything, write the bundle."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+
+from poise.heads.classifier import ClipClassifier
+from poise.heads.compare import Comparison, Progress, compare
+from poise.heads.fusion import usable
+from poise.heads.splits import Protocol
+from poise.heads.strategy import Strategy
+from poise.manifest import Manifest
+from poise.serve.bundle import Bundle, training_digest, write_bundle
+from poise.store.bags import Bags
+from poise.store.schema import Spec
+from poise.store.segments import library_versions
+
+
+def train(
+    bags: Bags,
+    manifest: Manifest,
+    specs: Mapping[str, Spec],
+    path: str | os.PathLike[str],
+    *,
+    strategy: Strategy,
+    protocols: Sequence[Protocol] | None = None,
+    score: Literal["auto", "originals", "all"] = "auto",
+    repeats: int = 1,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Comparison:
+    """Validate a strategy, fit it on all recordings, and write both into a bundle.
+
+    Parameters
+    ----------
+    bags : Bags
+        Features, aligned with the manifest.
+    manifest : Manifest
+        Labels and groups.
+    specs : mapping of str to mapping
+        Spec of the feature set of each modality.
+    path : path
+        The bundle to write.
+    strategy : Strategy
+        What to train.
+    protocols, score, repeats, seed, progress
+        As in :func:`poise.heads.compare.compare`.
+
+    Returns
+    -------
+    Comparison
+        How the strategy was validated, beside the baselines.
+
+    Raises
+    ------
+    StrategyError, SplitError
+        The strategy does not fit the features, or a protocol the labels and groups.
+    OutputError
+        The bundle cannot be written.
+    """
+    found = compare(
+        bags,
+        manifest,
+        strategies=[strategy],
+        protocols=protocols,
+        score=score,
+        repeats=repeats,
+        seed=seed,
+        progress=progress,
+    )
+    rows = np.flatnonzero(usable(bags, strategy.fusion))
+    model = ClipClassifier.from_strategy(strategy, random_state=seed).fit(bags[rows], manifest.labels[rows])
+    speakers = manifest.speakers
+    bundle = Bundle(
+        label_names=manifest.label_names,
+        extraction={modality: specs[modality] for modality in model.modalities_},
+        strategy=str(strategy),
+        head=model.export_state(),
+        validation=tuple(_without_time(row.to_json()) for row in found.rows),
+        training={
+            "n_recordings": len(rows),
+            "n_copies": int(manifest.is_copy[rows].sum()),
+            "n_speakers": len(set(speakers[rows].tolist())) if speakers is not None else None,
+            "label_counts": np.bincount(manifest.labels[rows], minlength=manifest.n_classes).tolist(),
+            "digest": training_digest(tuple(bags.keys[row] for row in rows), manifest.labels[rows]),
+            "seed": seed,
+        },
+        versions=library_versions(),
+    )
+    write_bundle(path, bundle)
+    return found
+
+
+def _without_time(row: dict[str, Any]) -> dict[str, Any]:
+    """A line of the leaderboard without how long it took: the same training gives the same bytes."""
+    return {name: value for name, value in row.items() if name != "seconds"}

@@ -1,0 +1,406 @@
+"""Promises of the decoder contract: the right file, stream, clock, frame and samples, and nothing invented."""
+
+import os
+import sys
+
+import av
+import numpy as np
+import pytest
+import soxr
+from av.stream import Disposition
+
+from poise.errors import MediaError, MissingDependencyError
+from poise.extract.clips import ClipSettings, ExtractSettingsError
+from poise.extract.decode import check_decoder, frames_on_screen, read_frames
+from poise.extract.media_file import check_media_file
+from poise.extract.probe import probe
+from poise.extract.reading import RecordingReader
+from poise.extract.sound import read_sound
+from tests.extract.plain_encoders import Grey, Loudness
+from tests.media import cut_off, grey, tone, write_sound, write_video
+
+
+def read_all(path, *, decoder="pyav", clips=None, **encoders):
+    """Every clip of a file, by modality, and the reader."""
+    chosen = encoders or {"video": Grey(), "audio": Loudness()}
+    reader = RecordingReader(path, chosen, clips=clips or ClipSettings(), decoder=decoder)
+    found = {modality: [] for modality in chosen}
+    for modality, clip in reader.read():
+        found[modality].append(clip)
+    return found, reader
+
+
+def every_frame(path, decoder="pyav"):
+    """All frames of a file, decoded."""
+    found = probe(path)
+    (clip,) = read_frames(found, [np.arange(len(found.video.pts))], lambda frame: frame, decoder=decoder)
+    return clip[1]
+
+
+class TestWhichFile:
+    def test_a_pipe_is_refused_without_opening_it(self, tmp_path):
+        """Opening a named pipe would wait for ever."""
+        os.mkfifo(tmp_path / "pipe.mp4")
+        with pytest.raises(MediaError, match="is a named pipe"):
+            check_media_file(tmp_path / "pipe.mp4")
+
+    def test_a_folder_and_a_device_are_refused(self, tmp_path):
+        """Only regular files are media files."""
+        with pytest.raises(MediaError, match="is a folder"):
+            check_media_file(tmp_path)
+        with pytest.raises(MediaError, match="is a device"):
+            check_media_file("/dev/null")
+
+    def test_a_url_is_never_fetched(self):
+        """It is the name of a file that is not there."""
+        with pytest.raises(MediaError, match="local files only"):
+            check_media_file("http://127.0.0.1:9/video.mp4")
+
+    def test_an_empty_file_is_refused(self, tmp_path):
+        """Zero bytes are named as such."""
+        (tmp_path / "empty.mp4").touch()
+        with pytest.raises(MediaError, match="0 bytes"):
+            check_media_file(tmp_path / "empty.mp4")
+
+    @pytest.mark.parametrize(
+        "text", ["ffconcat version 1.0\nfile good.mp4\n", "#EXTM3U\n/etc/hostname\n", "plain text"]
+    )
+    def test_a_playlist_under_a_media_name_is_refused(self, tmp_path, text):
+        """FFmpeg would follow it to other files."""
+        (tmp_path / "list.mp4").write_text(text)
+        with pytest.raises(MediaError, match="not a media file that poise opens"):
+            probe(tmp_path / "list.mp4")
+
+    def test_a_cut_off_header_is_an_error_of_the_file(self, tmp_path):
+        """An MP4 whose index is lost cannot be opened, and the message says what to expect."""
+        broken = cut_off(write_video(tmp_path / "good.mp4"), tmp_path / "broken.mp4", 0.5)
+        with pytest.raises(MediaError, match="cannot be opened"):
+            probe(broken)
+
+    def test_a_file_with_nothing_to_encode_is_an_error(self, tmp_path):
+        """Subtitles alone are no recording."""
+        with av.open(str(tmp_path / "empty.wav"), "w") as container:
+            container.add_stream("pcm_s16le", rate=16_000)
+            container.start_encoding()
+        with pytest.raises(MediaError, match="nothing to encode"):
+            probe(tmp_path / "empty.wav")
+
+    @pytest.mark.parametrize("name", ["ünïcode ß.mp4", "a 'quoted' name.mp4", "concat:a|b.mp4", "-dash.mp4", "%d.mp4"])
+    def test_odd_names_are_only_names(self, tmp_path, name):
+        """Nothing in a name is an instruction."""
+        assert probe(write_video(tmp_path / name, seconds=0.4)).video is not None
+
+
+class TestProbe:
+    def test_both_streams_share_one_clock(self, tmp_path):
+        """A sound track that starts late starts late on the clock, and the recording lasts until the later end."""
+        found = probe(write_video(tmp_path / "late.mp4", sound_start_s=0.7))
+        assert found.video.times_s[0] == 0.0
+        assert found.audio.start_s == pytest.approx(0.7, abs=0.03)
+        assert found.duration_s == pytest.approx(4.7, abs=0.05)
+
+    def test_time_zero_is_the_earlier_stream(self, tmp_path):
+        """A picture that starts late starts late on the clock too."""
+        found = probe(write_video(tmp_path / "late.mp4", video_start_s=0.5))
+        assert found.audio.start_s == pytest.approx(0.0, abs=1e-6)
+        assert found.video.times_s[0] == pytest.approx(0.5, abs=0.03)
+
+    @pytest.mark.parametrize(
+        ("name", "codecs"),
+        [
+            ("a.mkv", {"sound_codec": "flac"}),
+            ("a.webm", {"codec": "libvpx", "sound_codec": "libopus"}),
+            ("a.avi", {"codec": "mpeg4", "sound_codec": "mp3"}),
+            ("a.ts", {}),
+            ("a.mov", {"codec": "mpeg4", "sound_codec": "pcm_s16le"}),
+        ],
+    )
+    def test_every_container_tells_its_frames_and_ends(self, tmp_path, name, codecs):
+        """Packets without timestamps are replaced by those of the decoded frames."""
+        found = probe(write_video(tmp_path / name, **codecs))
+        assert len(found.video.pts) == 100
+        assert found.duration_s == pytest.approx(4.0, abs=0.1)
+        assert found.truncation("video") == found.truncation("audio") == ""
+        assert len(every_frame(tmp_path / name)) == 100
+
+    def test_a_truncated_file_says_so(self, tmp_path):
+        """An MP4 with its index in front opens, and holds less than it declares."""
+        good = write_video(tmp_path / "good.mp4", options={"movflags": "faststart"})
+        found = probe(cut_off(good, tmp_path / "cut.mp4", 0.6))
+        assert "truncated: the file declares 4.00 s of video" in found.truncation("video")
+        assert found.truncation("audio") != ""
+
+    def test_missing_streams_are_named(self, tmp_path):
+        """The reason is there for the outcome."""
+        assert probe(write_video(tmp_path / "mute.mp4", sound=None)).without["audio"].startswith("no sound")
+        assert probe(write_sound(tmp_path / "voice.wav", tone(1))).without["video"].startswith("no picture")
+
+
+class TestFrames:
+    def test_the_frame_on_screen_is_the_last_one_before(self, tmp_path):
+        """At a frame's own time it is that frame; just before, the one before; before the first, the first."""
+        track = probe(write_video(tmp_path / "a.mp4", frame_times_s=[0, 0.5, 1.0, 3.0], sound=None)).video
+        times = np.array([-0.01, 0.0, 0.49, 0.5, 0.99, 2.9, 3.0, 9.0])
+        assert frames_on_screen(times, track).tolist() == [0, 0, 0, 1, 1, 2, 3, 3]
+
+    def test_each_clip_gets_the_frames_of_its_times(self, tmp_path):
+        """The grey of a frame tells its number."""
+        path = write_video(tmp_path / "grey.mp4", seconds=4, fps=25, picture=grey(2), sound=None)
+        found, _ = read_all(path, video=Grey(), clips=ClipSettings(window_s=2, hop_s=2, min_tail_s=1))
+        times = [[0.25, 0.75, 1.25, 1.75], [2.25, 2.75, 3.25, 3.75]]
+        for clip, expected in zip(found["video"], times, strict=True):
+            numbers = np.floor(np.array(expected) * 25 + 1e-6)
+            np.testing.assert_allclose(clip.data[:, 0], 2 * numbers, atol=2)
+            np.testing.assert_allclose(clip.times_s, numbers / 25, atol=1e-6)
+
+    def test_uneven_frame_rates_go_by_time(self, tmp_path):
+        """Twenty frames in the first second and one a second later are not spread by number."""
+        frame_times = [*np.arange(20) / 20, 1.0, 2.0, 3.0, 3.9]
+        path = write_video(tmp_path / "vfr.mp4", frame_times_s=frame_times, picture=grey(5), sound=None)
+        found, _ = read_all(path, video=Grey(), clips=ClipSettings(window_s=2, hop_s=2, min_tail_s=1))
+        np.testing.assert_allclose(found["video"][0].data[:, 0], [25, 75, 100, 100], atol=3)
+
+    def test_overlapping_clips_share_frames(self, tmp_path):
+        """A frame of two clips is prepared once and is in both."""
+        path = write_video(tmp_path / "grey.mp4", picture=grey(2), sound=None)
+        prepared = []
+        wanted = [np.array([0, 10, 20]), np.array([10, 20, 30]), np.array([20, 20, 40])]
+        clips = dict(read_frames(probe(path), wanted, lambda f: prepared.append(1) or f[:1, 0, 0]))
+        assert [np.round(clips[i][:, 0] / 2).astype(int).tolist() for i in range(3)] == [list(w) for w in wanted]
+        assert len(prepared) == 5
+
+    @pytest.mark.parametrize("rotation", [90, 180, 270])
+    def test_pictures_are_turned_upright(self, tmp_path, rotation):
+        """Both decoders turn a picture as its file asks."""
+        plain = every_frame(write_video(tmp_path / "plain.mp4", seconds=0.4, sound=None))
+        path = write_video(tmp_path / "turned.mp4", seconds=0.4, sound=None, rotation=rotation)
+        turned = every_frame(path)
+        assert turned.shape[1:3] == (plain.shape[1:3] if rotation == 180 else plain.shape[2:0:-1])
+        np.testing.assert_array_equal(turned, np.rot90(plain, k=-rotation // 90, axes=(1, 2)))
+        np.testing.assert_array_equal(turned, every_frame(path, "decord"))
+
+    def test_frames_are_turned_clockwise_by_the_angle_a_player_shows(self, tmp_path):
+        """The top of the stored picture is on the right after 90 degrees clockwise."""
+        half = np.zeros((64, 96, 3), np.uint8)
+        half[:32] = 255
+        path = write_video(
+            tmp_path / "turned.mp4", seconds=0.2, sound=None, picture=lambda _number, _time: half, rotation=90
+        )
+        frame = every_frame(path)[0]
+        assert frame[:, 40:].mean() > 200
+        assert frame[:, :24].mean() < 50
+
+    @pytest.mark.parametrize(
+        ("name", "options"),
+        [
+            ("a.mp4", {}),
+            ("a.mkv", {"codec": "libx265", "sound_codec": "flac"}),
+            ("a.mp4", {"codec": "mpeg4"}),
+            ("a.webm", {"codec": "libvpx", "sound_codec": "libopus"}),
+            ("late.mp4", {"video_start_s": 0.5}),
+            ("vfr.mp4", {"frame_times_s": [0, 0.04, 0.5, 0.6, 2.0, 3.5]}),
+        ],
+    )
+    def test_both_decoders_return_identical_pixels(self, tmp_path, name, options):
+        """PyAV and decord agree bit for bit, through clips too."""
+        path = write_video(tmp_path / name, **options)
+        np.testing.assert_array_equal(every_frame(path), every_frame(path, "decord"))
+        by_pyav, _ = read_all(path, video=Grey())
+        by_decord, _ = read_all(path, video=Grey(), decoder="decord")
+        assert len(by_pyav["video"]) == len(by_decord["video"]) == 1
+        np.testing.assert_array_equal(by_pyav["video"][0].data, by_decord["video"][0].data)
+        np.testing.assert_array_equal(by_pyav["video"][0].times_s, by_decord["video"][0].times_s)
+
+    def test_both_decoders_take_the_best_of_two_pictures(self, tmp_path):
+        """The best stream is the one that the file marks as its default here, and it is not the first."""
+        path = tmp_path / "two.mp4"
+        noise = np.random.default_rng(0).integers(0, 256, (96, 128, 3), dtype=np.uint8)
+        with av.open(str(path), "w") as container:
+            streams = []
+            for pixels in (np.zeros((64, 64, 3), np.uint8), noise):
+                stream = container.add_stream("libx264", rate=25)
+                stream.height, stream.width, stream.pix_fmt = *pixels.shape[:2], "yuv420p"
+                streams.append((stream, pixels))
+            streams[1][0].disposition = Disposition.default
+            for number in range(25):
+                for stream, pixels in streams:
+                    frame = av.VideoFrame.from_ndarray(np.roll(pixels, 7 * number, axis=1), format="rgb24")
+                    frame.pts = number
+                    container.mux(stream.encode(frame))
+            for stream, _ in streams:
+                container.mux(stream.encode(None))
+        assert probe(path).video.stream == 1
+        assert every_frame(path).shape == (25, 96, 128, 3)
+        np.testing.assert_array_equal(every_frame(path), every_frame(path, "decord"))
+
+    def test_damage_in_the_middle_costs_only_the_clips_it_touches(self, tmp_path):
+        """What cannot be decoded is left out, never filled."""
+        good = write_video(tmp_path / "good.mp4", seconds=8, sound=None, keyframe_every=25)
+        data = bytearray(good.read_bytes())
+        middle = data.index(b"mdat") + (len(data) - data.index(b"mdat")) // 2
+        data[middle : middle + 3000] = bytes(3000)
+        (tmp_path / "bad.mp4").write_bytes(bytes(data))
+        clips = ClipSettings(window_s=1, hop_s=1, min_tail_s=0.5)
+        whole, _ = read_all(good, video=Grey(), clips=clips)
+        found, reader = read_all(tmp_path / "bad.mp4", video=Grey(), clips=clips)
+        kept = {clip.start_s: clip.data for clip in found["video"]}
+        assert 4 <= len(kept) < len(whole["video"]) == 8
+        assert "damaged" in reader.notes["video"].flags
+        assert "clips of picture could not be decoded" in reader.notes["video"].reason
+        for clip in whole["video"]:
+            if clip.start_s in kept and clip.start_s < 3:
+                np.testing.assert_array_equal(kept[clip.start_s], clip.data)
+
+    def test_a_truncated_file_keeps_its_whole_clips(self, tmp_path):
+        """Clips that were decoded completely count; the rest is said to be missing."""
+        good = write_video(tmp_path / "good.mp4", seconds=8, options={"movflags": "faststart"})
+        clips = ClipSettings(window_s=1, hop_s=1, min_tail_s=0.5)
+        found, reader = read_all(cut_off(good, tmp_path / "cut.mp4", 0.6), clips=clips)
+        assert 2 <= len(found["video"]) <= 6
+        assert "truncated" in reader.notes["video"].flags
+        assert "truncated" in reader.notes["audio"].flags
+
+    def test_a_file_without_picture_has_no_frames(self, tmp_path):
+        """Reading frames of a sound file gives none."""
+        assert list(read_frames(probe(write_sound(tmp_path / "a.wav", tone(1))), [], lambda frame: frame)) == []
+
+
+class TestDecord:
+    def test_narrow_pictures_are_refused(self, tmp_path):
+        """Their pixels would be wrong."""
+        path = write_video(tmp_path / "narrow.mp4", size=(48, 96), sound=None)
+        with pytest.raises(MediaError, match="Use --decoder pyav"):
+            every_frame(path, "decord")
+        assert every_frame(path).shape[1:3] == (96, 48)
+
+    def test_what_decord_cannot_open_is_an_error_of_the_file(self, tmp_path):
+        """Its own exceptions do not escape."""
+        good = write_video(tmp_path / "good.mp4", seconds=8, options={"movflags": "faststart"}, sound=None)
+        with pytest.raises(MediaError, match="decord .* Use --decoder pyav"):
+            every_frame(cut_off(good, tmp_path / "cut.mp4", 0.5), "decord")
+
+    def test_it_is_optional(self, tmp_path, monkeypatch):
+        """Without decord the message names PyAV."""
+        path = write_video(tmp_path / "a.mp4", sound=None)
+        monkeypatch.setitem(sys.modules, "decord", None)
+        with pytest.raises(MissingDependencyError, match="--decoder pyav"):
+            every_frame(path, "decord")
+
+    def test_an_unknown_decoder_is_refused(self):
+        """The known ones are listed."""
+        with pytest.raises(ExtractSettingsError, match="pyav, decord"):
+            check_decoder("opencv")
+
+
+class TestSound:
+    def test_a_late_track_is_placed_by_its_timestamp(self, tmp_path):
+        """A click keeps its time on the recording's clock."""
+        samples = np.zeros(48_000 * 3, np.float32)
+        samples[48_000:48_100] = 0.9
+        path = write_video(tmp_path / "late.mkv", sound=samples, sound_codec="flac", sound_start_s=0.7)
+        sound = read_sound(probe(path))
+        assert sound.start_s == pytest.approx(0.7, abs=0.002)
+        click_s = sound.start_s + np.argmax(np.abs(sound.samples)) / 16_000
+        assert click_s == pytest.approx(1.7, abs=0.003)
+
+    def test_channels_are_averaged_before_resampling(self, tmp_path):
+        """Stereo of one signal has that signal's level; ffmpeg's downmix is 3 dB louder."""
+        mono = tone(3, sample_rate_hz=44_100)
+        path = write_sound(tmp_path / "a.wav", np.stack([mono, mono]), sample_rate_hz=44_100)
+        sound = read_sound(probe(path))
+        expected = soxr.resample(mono, 44_100, 16_000, quality="HQ")
+        assert len(sound.samples) == pytest.approx(len(expected), abs=1)
+        np.testing.assert_allclose(sound.samples[: len(expected)], expected[: len(sound.samples)], atol=1e-5)
+
+    @pytest.mark.parametrize("codec", ["pcm_u8", "pcm_s16le", "pcm_s24le", "pcm_s32le", "pcm_f32le", "pcm_f64le"])
+    def test_every_sample_format_has_the_same_scale(self, tmp_path, codec):
+        """Full scale is 1 whatever the file stores."""
+        sound = read_sound(
+            probe(write_sound(tmp_path / "a.wav", tone(1, sample_rate_hz=16_000, level=0.5), codec=codec))
+        )
+        np.testing.assert_allclose(sound.samples, tone(1, sample_rate_hz=16_000, level=0.5), atol=0.01)
+
+    def test_values_that_are_no_sound_are_replaced_and_flagged(self, tmp_path):
+        """NaN, infinity and absurd values reach no encoder."""
+        samples = tone(4, sample_rate_hz=16_000)
+        samples[1000], samples[2000], samples[3000] = np.nan, np.inf, 1e30
+        found, reader = read_all(write_sound(tmp_path / "bad.wav", samples), audio=Loudness())
+        assert np.isfinite(found["audio"][0].data).all()
+        assert np.abs(found["audio"][0].data).max() <= 4
+        assert "sound-sanitised" in reader.notes["audio"].flags
+
+    def test_a_silent_track_is_a_missing_modality(self, tmp_path):
+        """Silence from end to end is not encoded."""
+        path = write_video(tmp_path / "silent.mp4", sound=np.zeros(4 * 48_000, np.float32))
+        found, reader = read_all(path)
+        assert found["audio"] == []
+        assert reader.notes["audio"].reason == "silent"
+        assert len(found["video"]) == 1
+
+    def test_a_gap_in_the_timestamps_stays_a_gap(self, tmp_path):
+        """Late samples are placed by their time, and the clip is flagged."""
+        path = tmp_path / "gap.mkv"
+        with av.open(str(path), "w") as container:
+            audio = container.add_stream("pcm_s16le", rate=16_000)
+            audio.layout = "mono"
+            for number in range(60):
+                data = np.full((1, 1600), 8000, np.int16)
+                frame = av.AudioFrame.from_ndarray(data, format="s16", layout="mono")
+                frame.sample_rate = 16_000
+                frame.pts = number * 1600 + (16_000 if number >= 30 else 0)
+                container.mux(audio.encode(frame))
+            container.mux(audio.encode(None))
+        sound = read_sound(probe(path))
+        assert sound.gaps == (pytest.approx((3.0, 4.0), abs=0.01),)
+        assert len(sound.samples) == pytest.approx(7 * 16_000, abs=20)
+        assert np.abs(sound.samples[int(3.1 * 16_000) : int(3.9 * 16_000)]).max() == 0
+        _, reader = read_all(path, audio=Loudness())
+        assert "sound-gap" in reader.notes["audio"].flags
+
+    def test_equal_windows_have_equally_many_samples(self, tmp_path):
+        """Ten seconds are 160,000 samples, so that clips can share a batch."""
+        found, _ = read_all(write_sound(tmp_path / "a.wav", tone(24, sample_rate_hz=16_000)), audio=Loudness())
+        assert [len(clip.data) for clip in found["audio"]] == [160_000, 160_000, 64_000]
+
+
+class TestClipsOfAFile:
+    def test_a_modality_has_a_clip_only_where_its_stream_is(self, tmp_path):
+        """Sound that covers only the second half has clips only there, at the same spans as the picture."""
+        path = write_video(tmp_path / "half.mp4", seconds=8, sound=tone(4), sound_start_s=4.0)
+        found, _ = read_all(path, clips=ClipSettings(window_s=2, hop_s=2, min_tail_s=1))
+        assert [(clip.start_s, clip.end_s) for clip in found["video"]] == [(0, 2), (2, 4), (4, 6), (6, 8)]
+        assert [(clip.start_s, clip.end_s) for clip in found["audio"]] == [(4, 6), (6, 8)]
+
+    def test_what_is_encoded_is_spread_over_the_covered_part(self, tmp_path):
+        """A picture that starts in the middle of a clip is looked at from its start on."""
+        path = write_video(tmp_path / "late.mp4", seconds=6, video_start_s=4.0, sound=tone(10))
+        found, _ = read_all(path)
+        assert found["video"][0].times_s[0] == pytest.approx(4 + 6 / 8, abs=0.05)
+
+    def test_the_plan_does_not_depend_on_which_modality_is_read(self, tmp_path):
+        """Spans are those of the recording, not of one stream."""
+        path = write_video(tmp_path / "late.mp4", sound_start_s=0.7)
+        both, _ = read_all(path)
+        alone, _ = read_all(path, audio=Loudness())
+        assert both["audio"][0].end_s == alone["audio"][0].end_s == both["video"][0].end_s
+
+    def test_a_short_recording_is_one_flagged_clip(self, tmp_path):
+        """Shorter than the shortest tail, it is encoded as a whole."""
+        found, reader = read_all(write_video(tmp_path / "short.mp4", seconds=1.0))
+        assert len(found["video"]) == len(found["audio"]) == 1
+        assert "short" in reader.notes["video"].flags
+
+    def test_a_stream_too_short_for_a_clip_is_missing(self, tmp_path):
+        """Half a second of sound in eight seconds of picture is no modality, and the reason says so."""
+        _, reader = read_all(write_video(tmp_path / "a.mp4", seconds=8, sound=tone(0.5)))
+        assert "too short for a clip" in reader.notes["audio"].reason
+        _, reader = read_all(write_video(tmp_path / "b.mp4", seconds=0.5, sound=tone(8)))
+        assert "too short for a clip" in reader.notes["video"].reason
+
+    def test_a_decoder_that_fails_costs_only_its_modality(self, tmp_path):
+        """Sound is kept when decord refuses the picture."""
+        path = write_video(tmp_path / "narrow.mp4", size=(48, 96))
+        found, reader = read_all(path, decoder="decord")
+        assert found["video"] == []
+        assert "unreadable" in reader.notes["video"].flags
+        assert len(found["audio"]) == 1

@@ -1,0 +1,118 @@
+"""Promises of prediction: the numbers of the store, an honest word about trust, and a clear error for a bad file."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from poise.errors import MediaError
+from poise.extract import ClipSettings, extract
+from poise.heads import ClipClassifier, Strategy
+from poise.heads.splits import Protocol
+from poise.manifest import Manifest, read_manifest
+from poise.serve import Predictor, read_bundle
+from poise.serve.training import train
+from poise.store import Bags, FeatureStore
+from tests.media import tone, write_video
+
+CLIPS = ClipSettings(window_s=2.0, hop_s=2.0, min_tail_s=1.0)
+
+
+@pytest.fixture(scope="module")
+def extracted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Manifest, FeatureStore]:
+    """Six real recordings of three speakers, in a store of motion and prosody."""
+    folder = tmp_path_factory.mktemp("predict")
+    rows = ["path,label,speaker"]
+    for i in range(6):
+        sound = tone(5.0, hz=110 + 30 * i) * np.linspace(0.2, 1, 240_000, dtype=np.float32)
+        write_video(folder / f"r{i}.mp4", seconds=5.0, fps=12, sound=sound)
+        rows.append(f"r{i}.mp4,{'low' if i % 2 else 'high'},{i // 2}")
+    (folder / "manifest.csv").write_text("\n".join(rows))
+    manifest = read_manifest(folder / "manifest.csv", label_names=["low", "high"])
+    store = FeatureStore.create(folder / "features")
+    extract(manifest, store, video="motion", audio="prosody", clips=CLIPS)
+    return folder, manifest, store
+
+
+def train_on(extracted: tuple[Path, Manifest, FeatureStore], strategy: str) -> tuple[Predictor, Bags]:
+    folder, manifest, store = extracted
+    bags = store.load(manifest)
+    specs = {index.spec["modality"]: index.spec for index in store.indexes()}
+    path = folder / f"{strategy.replace('/', '-').split(':')[0]}.zip"
+    train(bags, manifest, specs, path, strategy=Strategy.parse(strategy), protocols=[Protocol.parse("stratified:2")])
+    return Predictor.from_bundle(path), bags
+
+
+@pytest.mark.parametrize(
+    "strategy", ["mean/early/ridge", "mean-std/audio/logistic", "attention/early/corn:epochs=5,n_seeds=1"]
+)
+def test_predicting_a_file_equals_predicting_its_stored_features(
+    extracted: tuple[Path, Manifest, FeatureStore], strategy: str
+) -> None:
+    """`predict` on a file gives bit for bit the probabilities of that file's features in the store."""
+    predictor, bags = train_on(extracted, strategy)
+    for row in (0, 3):
+        stored = bags[[row]]  # alone, as a file is: more rows at once differ in the last bit
+        prediction = predictor.predict(extracted[1].file(row))
+        assert list(prediction.proba) == ["low", "high"]
+        np.testing.assert_array_equal(list(prediction.proba.values()), predictor.model.predict_proba(stored)[0])
+        np.testing.assert_array_equal(
+            [clip.attention for clip in prediction.clips], predictor.model.attention(stored)[0]
+        )
+
+
+def test_each_clip_is_told_with_its_time_and_its_own_level(extracted: tuple[Path, Manifest, FeatureStore]) -> None:
+    """Clips carry start, end, attention and the probabilities that each would give alone."""
+    predictor, bags = train_on(extracted, "mean/early/ridge")
+    prediction = predictor.predict(extracted[1].file(0))
+    times = bags[0].clip_times["video"]
+    assert [(clip.start_s, clip.end_s) for clip in prediction.clips] == [tuple(span) for span in times]
+    for place, clip in enumerate(prediction.clips):
+        one = {name: [values[place : place + 1]] for name, values in bags[0].values.items()}
+        alone = predictor.model.predict_proba(Bags.from_lists(one))[0]
+        assert clip.proba is not None
+        np.testing.assert_allclose(list(clip.proba.values()), alone)
+    pooled = train_on(extracted, "mean-std/audio/logistic")[0].predict(extracted[1].file(0))
+    assert [clip.proba for clip in pooled.clips] == [None] * len(pooled.clips)
+
+
+def test_a_model_at_chance_is_not_trusted(extracted: tuple[Path, Manifest, FeatureStore]) -> None:
+    """When the validation's interval covers chance, or there is none, every prediction says so."""
+    predictor, _ = train_on(extracted, "mean/early/ridge")
+    bundle = predictor.bundle
+    row = next(row for row in bundle.validation if row["strategy"] == bundle.strategy)
+    for interval, word in [([-0.2, 0.6], "no better than chance"), (None, "says nothing about speakers")]:
+        changed = ({**row, "interval": {"qwk": interval}},)
+        prediction = Predictor(replace(bundle, validation=changed)).predict(extracted[1].file(0))
+        assert not prediction.trusted
+        assert word in prediction.doubts[0]
+    good = Predictor(replace(bundle, validation=({**row, "interval": {"qwk": [0.3, 0.9]}},)))
+    assert good.predict(extracted[1].file(0)).trusted
+    write_video(extracted[0] / "short.mp4", seconds=0.6, fps=12, sound=tone(0.6))
+    short = good.predict(extracted[0] / "short.mp4")
+    assert not short.trusted
+    assert "short" in short.flags
+
+
+def test_a_file_without_what_the_model_needs_is_an_error(extracted: tuple[Path, Manifest, FeatureStore]) -> None:
+    """No sound for a model that listens, and a text for a film, are errors that name the file."""
+    predictor, _ = train_on(extracted, "mean/early/ridge")
+    write_video(extracted[0] / "mute.mp4", seconds=3.0, fps=12, sound=None)
+    with pytest.raises(MediaError, match=r"mute\.mp4: the model needs audio, but there is none"):
+        predictor.predict(extracted[0] / "mute.mp4")
+    (extracted[0] / "text.mp4").write_text("no film")
+    with pytest.raises(MediaError, match=r"text\.mp4"):
+        predictor.predict(extracted[0] / "text.mp4")
+
+
+def test_the_bundle_records_what_it_was_trained_on(extracted: tuple[Path, Manifest, FeatureStore]) -> None:
+    """Counts, speakers, digest, seed and the whole leaderboard, without times, are in the bundle."""
+    predictor, _ = train_on(extracted, "mean/early/ridge")
+    training = predictor.bundle.training
+    assert (training["n_recordings"], training["n_copies"], training["n_speakers"]) == (6, 0, 3)
+    assert training["label_counts"] == [3, 3]
+    assert len(training["digest"]) == 64
+    assert all("seconds" not in row for row in predictor.bundle.validation)
+    again = read_bundle(extracted[0] / "mean-early-ridge.zip")
+    assert isinstance(ClipClassifier.from_state(again.head), ClipClassifier)

@@ -1,0 +1,347 @@
+"""Promises of the command line: one JSON document, one clear block for an error, the exit codes of the contract."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner, Result
+
+from poise.cli import app
+from poise.store import FeatureStore, verify
+from tests.media import tone, write_video
+from tests.store.features import make_features, make_key, make_spec
+
+LABELS = ["low", "moderate", "high"]
+
+
+def poise(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def assert_refused(result: Result, code: int, *parts: str) -> None:
+    """One block on stderr that holds the parts, nothing on stdout, no traceback."""
+    assert result.exit_code == code, result.output
+    assert result.stdout == ""
+    assert "Traceback" not in result.stderr
+    assert result.exception is None or isinstance(result.exception, SystemExit)
+    for part in parts:
+        assert part in result.stderr
+
+
+@pytest.fixture(scope="module")
+def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four short recordings and a manifest."""
+    folder = tmp_path_factory.mktemp("media")
+    rows = ["path,label,speaker"]
+    for i in range(4):
+        write_video(folder / f"r{i}.mp4", seconds=3.5, fps=12, sound=tone(3.5, hz=120 + 40 * i))
+        rows.append(f"r{i}.mp4,{i % 2},{i // 2}")
+    (folder / "manifest.csv").write_text("\n".join(rows))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store and manifests of 36 recordings of 6 speakers whose first features show the label."""
+    folder = tmp_path_factory.mktemp("study")
+    store = FeatureStore.create(folder / "features")
+    rng = np.random.default_rng(0)
+    names = [f"s{s}_{t}" for s in range(6) for t in range(6)]
+    for modality in ("video", "audio"):
+        with store.writer(make_spec(name=f"test-{modality}", modality=modality)) as writer:
+            for i, name in enumerate(names):
+                values = rng.standard_normal((3, 8)).astype(np.float32)
+                values[:, 0] += 2 * (i % 3)
+                writer.add(make_features(name, embeddings=values))
+    rows = [f"{name}.mp4,{LABELS[i % 3]},s{i // 6}" for i, name in enumerate(names)]
+    (folder / "manifest.csv").write_text("path,label,speaker\n" + "\n".join(rows))
+    return folder
+
+
+def arguments_of(study: Path, manifest: str = "manifest.csv") -> list[str]:
+    return [str(study / manifest), "--store", str(study / "features"), "--labels", "low,moderate,high"]
+
+
+WEIGHT_FREE = ("--video", "motion", "--audio", "prosody", "--window", 2, "--hop", 2, "--min-tail", 1)
+
+
+def test_extract_twice_stores_once(media: Path, tmp_path: Path) -> None:
+    """The second run stores nothing, says so, decodes nothing, and gives the same JSON keys."""
+    command = ("extract", media / "manifest.csv", "--store", tmp_path / "s", *WEIGHT_FREE, "--json")
+    first, second = (json.loads(poise(*command).stdout) for _ in range(2))
+    assert (first["stored"], first["already"], first["partial"], first["failed"]) == (4, 0, 0, 0)
+    assert (second["stored"], second["already"], second["partial"], second["failed"]) == (0, 4, 0, 0)
+    assert second["n_clips_encoded"] == 0
+    assert {"path", "key", "outcome", "reason", "n_clips"} <= first["outcomes"][0].keys()
+    assert first["outcomes"][0]["n_clips"] == 2
+    listed = json.loads(poise("store", "ls", tmp_path / "s", "--json").stdout)
+    assert {s["name"].split("@")[0]: s["n_clips"] for s in listed["feature_sets"]} == {"motion": 8, "prosody": 8}
+    assert "4 already" in poise(*command[:-1]).stdout
+
+
+def test_a_run_with_failures_finishes_and_exits_with_3(media: Path, tmp_path: Path) -> None:
+    """A file that is no media fails by name, the others are stored, and a share above the limit exits with 3."""
+    (tmp_path / "text.mp4").write_text("no film")
+    table = tmp_path / "m.csv"
+    table.write_text(f"path\n{media / 'r0.mp4'}\ntext.mp4\n")
+    command = ["extract", table, "--store", tmp_path / "s", *WEIGHT_FREE]
+    result = poise(*command, "--json")
+    assert result.exit_code == 3
+    assert json.loads(result.stdout)["failed"] == 1
+    assert "failed: text.mp4" in result.stderr
+    assert poise(*command, "--max-failures", 0.5).exit_code == 0
+
+
+def test_kill_9_and_run_again_finishes(media: Path, tmp_path: Path) -> None:
+    """An extraction killed at any moment is finished by the same command, and the store is sound."""
+    code = "from poise.cli import main; main()"
+    arguments = ["extract", media / "manifest.csv", "--store", tmp_path / "s", *WEIGHT_FREE, "--json"]
+    command = [sys.executable, "-c", code, *(str(argument) for argument in arguments)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not list((tmp_path / "s").glob("motion@*")) and process.poll() is None:
+        time.sleep(0.01)
+    time.sleep(0.2)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    report = json.loads(poise(*arguments).stdout)
+    assert report["stored"] + report["already"] == 4
+    assert verify(FeatureStore.open(tmp_path / "s")).ok
+
+
+def test_train_and_predict_carry_one_recording_to_a_level(media: Path, tmp_path: Path) -> None:
+    """extract, train and predict work on real files; a bad file among good ones costs only itself."""
+    poise("extract", media / "manifest.csv", "--store", tmp_path / "s", *WEIGHT_FREE)
+    model = tmp_path / "model.zip"
+    train = ("train", media / "manifest.csv", "--store", tmp_path / "s", "--out", model, "--cv", "stratified:2", "--json")
+    trained = poise(*train)
+    assert trained.exit_code == 0, trained.output
+    assert json.loads(trained.stdout)["strategy"] == "mean/early/ridge"
+    (tmp_path / "bad.mp4").write_text("no film")
+    result = poise("predict", media / "r0.mp4", tmp_path / "bad.mp4", "--model", model, "--json")
+    assert result.exit_code == 3
+    good, bad = json.loads(result.stdout)
+    assert good["label"] in ("0", "1")
+    assert sum(good["proba"].values()) == pytest.approx(1)
+    assert [round(clip["start_s"], 3) for clip in good["clips"]] == [0.0, 2.0]
+    assert sum(clip["attention"] for clip in good["clips"]) == pytest.approx(1)
+    assert isinstance(good["trusted"], bool)
+    assert bad["label"] is None
+    assert "bad.mp4" in result.stderr
+    shown = poise("predict", media / "r0.mp4", "--model", model)
+    assert shown.exit_code == 0
+    assert "r0.mp4: " in shown.stdout
+
+
+def test_compare_ranks_strategies_below_the_baselines(study: Path, tmp_path: Path) -> None:
+    """The leaderboard has every key of the contract, baselines first, on one set of folds; a study is written."""
+    result = poise("compare", *arguments_of(study), "--pool", "mean", "--out", tmp_path / "study", "--json")
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert {"leaderboard", "comparisons", "audit", "study"} <= found.keys()
+    row = found["leaderboard"][-1]
+    assert {
+        "strategy",
+        "protocol",
+        "scored",
+        "n",
+        "metrics",
+        "interval",
+        "fold_mean",
+        "fold_std",
+        "seconds",
+    } <= row.keys()
+    metrics = {"qwk", "accuracy", "balanced_accuracy", "macro_f1", "mae", "spearman", "log_loss", "rps", "ece"}
+    assert metrics <= row["metrics"].keys()
+    protocols = [r["protocol"] for r in found["leaderboard"]]
+    assert set(protocols) == {"stratified:5", "logo:speaker"}
+    for protocol in set(protocols):
+        baselines = [r["baseline"] for r in found["leaderboard"] if r["protocol"] == protocol]
+        assert baselines == sorted(baselines, reverse=True)
+        assert any(baselines)
+    best = max(r["metrics"]["qwk"] for r in found["leaderboard"] if r["protocol"] == "logo:speaker")
+    assert best > 0.5
+    assert {path.name for path in (tmp_path / "study").iterdir()} >= {"leaderboard.json", "predictions.csv"}
+
+
+def test_the_leaderboard_is_a_table(study: Path) -> None:
+    """Without --json the result is drawn, and says what the intervals mean."""
+    shown = poise("compare", *arguments_of(study), "--strategy", "mean/video/logistic", "--cv", "logo:speaker").stdout
+    assert "logo:speaker" in shown
+    assert "mean/video/logistic" in shown
+    assert "[majority]" in shown
+    assert "cluster bootstrap over speakers" in shown
+
+
+def test_store_show_says_where_numbers_come_from(study: Path) -> None:
+    """Settings, library versions and every recording, as text and as JSON."""
+    shown = poise("store", "show", study / "features", "--set", "test-video")
+    assert '"hop_s": 10.0' in shown.stdout
+    assert "s0_0.mp4" in shown.stdout
+    (document,) = json.loads(poise("store", "show", study / "features", "--set", "test-video", "--json").stdout)[
+        "feature_sets"
+    ]
+    assert document["recordings"][0]["key"] == make_key("s0_0")
+    assert document["segments"][0]["versions"]["h5py"]
+    assert_refused(poise("store", "show", study / "features", "--set", "x"), 1, "no feature set 'x'", "test-video@")
+
+
+def test_store_verify_exits_with_1_on_damage(tmp_path: Path) -> None:
+    """A sound store is 0; a changed byte is 1 and named."""
+    store = FeatureStore.create(tmp_path / "s")
+    with store.writer(make_spec()) as writer:
+        writer.add(make_features("a"))
+    assert poise("store", "verify", tmp_path / "s").exit_code == 0
+    (path,) = (tmp_path / "s").glob("motion@*/seg-*.h5")
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    result = poise("store", "verify", tmp_path / "s", "--json")
+    assert result.exit_code == 1
+    report = json.loads(result.stdout)
+    assert report["ok"] is False
+    assert report["problems"][0]["segment"].endswith(path.name)
+
+
+def test_store_import_reads_caches(tmp_path: Path) -> None:
+    """A folder of .npz becomes two feature sets; a refused file is named and exits with 3."""
+    np.savez(tmp_path / "a.npz", clips=np.ones((2, 1536), np.float32))
+    command = ("store", "import", tmp_path, "--store", tmp_path / "s", "--json")
+    result = poise(*command)
+    assert result.exit_code == 0
+    assert json.loads(result.stdout)["n_clips"] == 2
+    np.savez(tmp_path / "b.npz", other=np.ones(3))
+    result = poise(*command)
+    assert result.exit_code == 3
+    assert "not imported: b.npz: it holds `other` (3,)" in result.stderr
+    assert_refused(poise("store", "import", tmp_path / "none", "--store", tmp_path / "s"), 1, "no folder or ZIP")
+
+
+def test_doctor_reports_what_works(study: Path) -> None:
+    """Every part is looked at, and a sound store is one of them."""
+    result = poise("doctor", "--store", study / "features", "--json")
+    assert result.exit_code == 0
+    report = json.loads(result.stdout)
+    assert report["ok"] is True
+    names = " ".join(check["name"] for check in report["checks"])
+    for part in ("torch", "PyAV", "decord", "MCG-NJU/videomae-base", "microsoft/wavlm-base-plus", "store"):
+        assert part in names
+    assert poise("doctor", "--store", study / "nothing").exit_code == 1
+
+
+def test_a_wrong_path_is_one_clear_block(study: Path, tmp_path: Path) -> None:
+    """A manifest, store, model or media file that is not there is named, with what to do."""
+    assert_refused(
+        poise("extract", tmp_path / "no.csv", "--store", tmp_path / "s"), 1, "There is no manifest at", "no.csv"
+    )
+    nowhere = ("compare", study / "manifest.csv", "--labels", "low,moderate,high", "--store", tmp_path / "nothing")
+    assert_refused(poise(*nowhere), 1, "does not exist", "poise extract")
+    assert_refused(poise("predict", "a.mp4", "--model", tmp_path / "no.zip"), 1, "There is no model at", "poise train")
+    (tmp_path / "m.csv").write_text("path\nmissing.mp4\n")
+    command = ("extract", tmp_path / "m.csv", "--store", tmp_path / "s", *WEIGHT_FREE)
+    assert_refused(poise(*command), 1, "1 of 1 files are missing: line 2 (missing.mp4)", "--root")
+
+
+def test_a_bad_table_is_one_clear_block(study: Path, tmp_path: Path) -> None:
+    """A table that is none, and a label outside the set, name the place."""
+    (tmp_path / "bad.csv").write_bytes(b"\x00\xff\x00")
+    assert_refused(poise("extract", tmp_path / "bad.csv", "--store", tmp_path / "s"), 1, "bad.csv")
+    outside = ("compare", study / "manifest.csv", "--store", study / "features", "--labels", "low,high")
+    assert_refused(poise(*outside), 1, "line 3", "'moderate' is not in the set low, high")
+    unnamed = ("compare", study / "manifest.csv", "--store", study / "features")
+    assert_refused(poise(*unnamed), 1, "--labels low,moderate,high")
+
+
+def test_an_unknown_name_is_a_usage_error_with_the_nearest(media: Path, study: Path, tmp_path: Path) -> None:
+    """A mistyped encoder, head, pooling or protocol exits with 2 and says what was meant."""
+    command = ("extract", media / "manifest.csv", "--store", tmp_path / "s", "--audio", "none", "--video")
+    assert_refused(poise(*command, "videomea-base"), 2, "videomae-base")
+    for option, value, meant in [("--head", "ridgee", "ridge"), ("--pool", "meen", "mean"), ("--cv", "logo", "logo:")]:
+        assert_refused(poise("compare", *arguments_of(study), option, value), 2, value, meant)
+    assert poise("compare").exit_code == 2
+    assert poise("nonsense").exit_code == 2
+    window = ("extract", media / "manifest.csv", "--store", tmp_path / "s", "--window", "-1")
+    assert_refused(poise(*window), 2, "window_s")
+
+
+def test_weights_that_are_nowhere_are_one_error_with_the_ways_out(media: Path, tmp_path: Path) -> None:
+    """Base weights neither in the cache nor reachable: a local folder, HF_HOME, or the weight-free encoders."""
+    code = "from poise.cli import main; main()"
+    environment = {**os.environ, "HF_HOME": str(tmp_path / "empty"), "HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, "-c", code, "extract", str(media / "manifest.csv"), "--store", str(tmp_path / "s")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+    for way_out in ("local folder", "HF_HOME", "--video motion --audio prosody"):
+        assert way_out in done.stderr
+
+
+def test_a_store_that_cannot_be_written_is_one_clear_block(media: Path, tmp_path: Path) -> None:
+    """A file in the way of the store is named; a folder of other things is left alone."""
+    (tmp_path / "file").touch()
+    command = ("extract", media / "manifest.csv", *WEIGHT_FREE, "--store")
+    assert_refused(poise(*command, tmp_path / "file" / "s"), 1, "Cannot write", "file/s")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").touch()
+    assert_refused(poise(*command, tmp_path / "mine"), 1, "holds other files")
+
+
+@pytest.mark.parametrize(
+    ("rows", "options", "parts"),
+    [
+        (range(36), ["--cv", "stratified:20"], ["stratified:20", "12"]),
+        (range(6), ["--cv", "logo:speaker"], ["one group only"]),
+        (range(36), ["--cv", "group:speaker:9"], ["group:speaker:9", "6"]),
+        (range(36), ["--cv", "logo:site"], ["no column 'site'"]),
+        (range(0, 36, 3), [], ["one class only"]),
+    ],
+    ids=["fewer members than folds", "one group only", "fewer groups than folds", "no such column", "one class only"],
+)
+def test_a_split_that_is_not_possible_says_why(
+    study: Path, tmp_path: Path, rows: Sequence[int], options: list[str], parts: list[str]
+) -> None:
+    """Labels, groups and folds that do not go together are one clear block with exit code 1."""
+    header, *lines = (study / "manifest.csv").read_text().splitlines()
+    table = tmp_path / "m.csv"
+    table.write_text("\n".join([header, *(lines[row] for row in rows)]))
+    command = ["compare", table, "--store", study / "features", "--labels", "low,moderate,high"]
+    assert_refused(poise(*command, "--strategy", "mean/video/ridge", *options), 1, *parts)
+    out = tmp_path / "model.zip"
+    train = ["train", table, "--store", study / "features", "--labels", "low,moderate,high", "--out", out]
+    assert_refused(poise(*train, *options), 1, *parts)
+    assert not out.exists()
+
+
+COMMANDS = [
+    ["demo"],
+    ["extract"],
+    ["compare"],
+    ["train"],
+    ["predict"],
+    ["doctor"],
+    ["store", "ls"],
+    ["store", "show"],
+    ["store", "import"],
+    ["store", "verify"],
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_every_command_has_help_with_an_example(command: list[str]) -> None:
+    """`-h` describes the command and shows how it is used."""
+    result = poise(*command, "-h")
+    assert result.exit_code == 0
+    assert f"Example: poise {' '.join(command)}" in " ".join(result.stdout.split())
+
+
+def test_debug_shows_the_whole_error() -> None:
+    """Errors raised on purpose are reduced to a block; --debug shows them whole."""
+    result = poise("--debug", "predict", "a.mp4", "--model", "no.zip")
+    assert type(result.exception).__name__ == "BundleError"
