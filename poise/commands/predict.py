@@ -77,7 +77,7 @@ def draw_prediction(prediction: Prediction) -> None:
     """One prediction on stdout: the level, when it came from, and what speaks against it."""
     screen = console()
     shares = ", ".join(f"{name} {share:.2f}" for name, share in prediction.proba.items())
-    screen.print(f"{prediction.path}: {prediction.label}  ({shares})", markup=False, soft_wrap=True)
+    screen.print(f"{prediction.path}: {prediction.label}  ({shares})", markup=False)
     for clip in prediction.clips:
         alone = max(clip.proba, key=clip.proba.__getitem__) if clip.proba else "–"
         screen.print(
@@ -85,4 +85,4 @@ def draw_prediction(prediction: Prediction) -> None:
             markup=False,
         )
     for doubt in prediction.doubts:
-        screen.print(f"  Do not rely on this: {doubt}.", markup=False, soft_wrap=True)
+        screen.print(f"  Do not rely on this: {doubt}.", markup=False)

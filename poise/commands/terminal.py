@@ -53,7 +53,7 @@ def console(*, stderr: bool = False) -> Console:
     """Where to draw: stdout for results, stderr for progress. Tables keep their width when piped."""
     from rich.console import Console
 
-    drawn = Console(stderr=stderr, soft_wrap=False, highlight=False)
+    drawn = Console(stderr=stderr, soft_wrap=True, highlight=False)
     if not drawn.is_terminal:
         drawn.width = 120
     return drawn

@@ -1,8 +1,8 @@
 """The demo's recordings: who speaks with what composure, as mp4 files with a manifest. Not what is done with them.
 
-Each recording has a composure that decides its label. Voice and picture each show it with an error of their own, so
-that either alone says something and both together say more; speakers differ in everything else, and each has all
-labels equally often, so that the speaker alone says nothing.
+Each recording has a composure that decides its label. Voice and picture show it with opposite errors, so that either
+alone says something and both together say more; speakers differ in everything else, and each has all labels equally
+often, so that the speaker alone says nothing.
 """
 
 from __future__ import annotations
@@ -29,9 +29,8 @@ from poise.errors import OutputError
 LABELS = ("low", "moderate", "high")
 FPS = 15
 SHORTEST_S, LONGEST_S = 13.2, 15.0
-LABEL_SPREAD = 0.1
-VOICE_ERROR = 0.35
-PICTURE_ERROR = 0.42
+LABEL_SPREAD = 0.2
+DISAGREEMENT = 0.42
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -71,7 +70,8 @@ def synthesise(*, speaker: int, take: int, label: str, seed: int = 0) -> Recordi
     """
     rng = np.random.default_rng((seed, speaker, 1, take))
     composure = LABELS.index(label) - 1.0 + rng.normal(0.0, LABEL_SPREAD)
-    in_voice, in_picture = composure + rng.normal(0.0, (VOICE_ERROR, PICTURE_ERROR))
+    disagreement = rng.normal(0.0, DISAGREEMENT)
+    in_voice, in_picture = composure + disagreement, composure - disagreement
     person = meet(speaker, seed)
     samples = speak_answer(deliver(person, in_voice), rng.uniform(SHORTEST_S, LONGEST_S), rng)
     pose = move(behave(person, in_picture), _loudness(samples), FPS, rng)

@@ -10,7 +10,9 @@ The contract, version :data:`DECODER_CONTRACT`:
    comes just before it.
 5. **Which pixels.** RGB at native size, turned upright by the rotation the file asks for; never scaled here.
 6. **Which clips.** A modality has a clip where its stream really covers ``min_tail_s`` of the clip's span, or nine
-   tenths of a span that is shorter than that. Frames and samples are taken from the covered part.
+   tenths of a span that is shorter than that. Frames and samples are taken from the covered part. A picture that has
+   not changed for a minute before the clip began is no picture, and a sound track that has no samples in half of it no
+   sound; shorter gaps keep the frame on screen, and are silent, and are flagged.
 7. **What is lost.** A clip of which anything could not be decoded is left out: nothing is repeated, blackened or
    silenced in its place. A stream that ends more than 2 % before its declared end is flagged ``truncated``.
 8. **Sound.** Channels are averaged first, then resampled once (soxr HQ); every run of samples is placed by its own

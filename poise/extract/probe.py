@@ -189,6 +189,9 @@ def packets(container: InputContainer, streams: Sequence[Any]) -> Iterator[Packe
             packet = next(source)
         except (StopIteration, av.error.FFmpegError):
             return
+        except IndexError:
+            source = container.demux(streams)  # PyAV does not know streams that begin in the middle: read on
+            continue
         yield packet
 
 

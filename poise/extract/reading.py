@@ -18,12 +18,15 @@ from poise.errors import MediaError, PoiseError
 from poise.extract.clips import ClipSettings, plan_clips
 from poise.extract.decode import Decoder, frames_on_screen, read_frames
 from poise.extract.encoders.base import AudioEncoder, Encoder, PreparedClip, VideoEncoder
-from poise.extract.probe import Probe, probe
+from poise.extract.probe import Probe, VideoTrack, probe
 from poise.extract.sound import Sound, read_sound
 from poise.store.schema import Modality
 
 SHARE_OF_SHORT_CLIP = 0.9
 """Of a clip shorter than ``min_tail_s`` a stream must cover this much."""
+
+MAX_STILL_S = 60.0
+"""A picture that has not changed for so long before a clip began is a gap in the stream."""
 
 _NO_TIMES = np.empty(0, np.float64)
 
@@ -132,6 +135,10 @@ class RecordingReader:
             return
         start_s, end_s = float(track.times_s[0]), track.end_s
         spans = self._spans(times, start_s, end_s)
+        shown = [span for span in spans if _is_shown(span, track)]
+        if len(shown) < len(spans):
+            notes.add("picture-gap")
+        spans = shown
         if not spans:
             notes.reason = f"no picture: it lasts only {end_s - start_s:.2f} s, too short for a clip"
             return
@@ -202,6 +209,12 @@ class _Span:
 
 def _overlap_s(span: _Span, other: tuple[float, float]) -> float:
     return max(0.0, min(span.covered_end_s, other[1]) - max(span.covered_start_s, other[0]))
+
+
+def _is_shown(span: _Span, track: VideoTrack) -> bool:
+    """Whether the picture changed not too long ago; a frame that stays for minutes means broken timestamps."""
+    first, last = frames_on_screen(np.array([span.covered_start_s, span.covered_end_s]), track)
+    return bool(last > first or span.covered_start_s - track.times_s[first] <= MAX_STILL_S)
 
 
 def _inside_gap(span: _Span, sound: Sound) -> bool:

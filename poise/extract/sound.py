@@ -33,42 +33,57 @@ class Sound:
 
     Attributes
     ----------
-    samples : ndarray of shape (n_samples,), float32
-        Mono samples, zero in the gaps.
+    starts : tuple of int
+        Where each run of samples begins, in samples after ``start_s``.
+    runs : tuple of ndarray of shape (n_samples,), float32
+        Mono samples without a gap. Gaps are not filled here: a broken timestamp may be hours away.
     sample_rate_hz : int
         Samples per second.
     start_s : float
         Time of the first sample in seconds on the recording's clock.
-    gaps : tuple of (float, float)
-        Spans in which the track has no samples.
     damaged : tuple of (float, float)
         Spans in which samples could not be decoded.
     sanitised : bool
         Whether values had to be replaced.
     """
 
-    samples: NDArray[np.float32]
+    starts: tuple[int, ...]
+    runs: tuple[NDArray[np.float32], ...]
     sample_rate_hz: int
     start_s: float
-    gaps: tuple[tuple[float, float], ...]
     damaged: tuple[tuple[float, float], ...]
     sanitised: bool
 
     @property
     def end_s(self) -> float:
         """Time after the last sample in seconds on the recording's clock."""
-        return self.start_s + len(self.samples) / self.sample_rate_hz
+        return self.start_s + (self.starts[-1] + len(self.runs[-1])) / self.sample_rate_hz
+
+    @property
+    def gaps(self) -> tuple[tuple[float, float], ...]:
+        """Spans in which the track has no samples."""
+        ends = [start + len(run) for start, run in zip(self.starts, self.runs, strict=True)]
+        return tuple(
+            (self.start_s + end / self.sample_rate_hz, self.start_s + start / self.sample_rate_hz)
+            for end, start in zip(ends, self.starts[1:], strict=False)
+            if start > end
+        )
 
     @property
     def silent(self) -> bool:
         """Whether nothing can be heard from end to end."""
-        return len(self.samples) == 0 or float(np.abs(self.samples).max()) < SILENCE
+        return all(len(run) == 0 or float(np.abs(run).max()) < SILENCE for run in self.runs)
 
     def cut(self, start_s: float, end_s: float) -> NDArray[np.float32]:
-        """Samples of a span; spans of equal length give equally many, as far as the track reaches."""
-        first = round((start_s - self.start_s) * self.sample_rate_hz)
-        n_samples = round((end_s - start_s) * self.sample_rate_hz)
-        return self.samples[max(first, 0) : first + n_samples].copy()  # (n_samples,)
+        """Samples of a span, zero in gaps; spans of equal length give equally many, as far as the track reaches."""
+        first = max(0, round((start_s - self.start_s) * self.sample_rate_hz))
+        last = min(first + round((end_s - start_s) * self.sample_rate_hz), self.starts[-1] + len(self.runs[-1]))
+        samples = np.zeros(max(0, last - first), np.float32)
+        for start, run in zip(self.starts, self.runs, strict=True):
+            begin, end = max(start, first), min(start + len(run), last)
+            if begin < end:
+                samples[begin - first : end - first] = run[begin - start : end - start]
+        return samples  # (n_samples,)
 
 
 def read_sound(probe: Probe, *, sample_rate_hz: int = 16_000) -> Sound | None:
@@ -184,22 +199,18 @@ def _assemble(
     runs: list[_Run], damaged: tuple[tuple[float, float], ...], sanitised: bool, sample_rate_hz: int
 ) -> Sound:
     start_s = runs[0].start_s
-    pieces: list[NDArray[np.float32]] = []
-    gaps = []
-    n_samples = 0
+    starts: list[int] = []
+    samples: list[NDArray[np.float32]] = []
     for run in runs:
-        first = round((run.start_s - start_s) * sample_rate_hz)
-        if first > n_samples:
-            gaps.append((start_s + n_samples / sample_rate_hz, run.start_s))
-            pieces.append(np.zeros(first - n_samples, np.float32))
-            n_samples = first
-        pieces += run.parts
-        n_samples += sum(len(part) for part in run.parts)
+        end = starts[-1] + len(samples[-1]) if starts else 0
+        starts.append(max(end, round((run.start_s - start_s) * sample_rate_hz)))
+        samples.append(np.concatenate(run.parts))
+        run.parts.clear()
     return Sound(
-        samples=np.concatenate(pieces),
+        starts=tuple(starts),
+        runs=tuple(samples),
         sample_rate_hz=sample_rate_hz,
         start_s=start_s,
-        gaps=tuple(gaps),
         damaged=damaged,
         sanitised=sanitised,
     )

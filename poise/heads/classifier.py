@@ -306,8 +306,6 @@ class ClipClassifier(ClassifierMixin, BaseEstimator):
         weights = _check_sample_weight(
             sample_weight, np.empty((len(bags), 1)), dtype=np.float64, ensure_non_negative=True
         )
-        if not weights.sum() > 0:
-            raise ValueError("All sample weights are zero; expected at least one that is above.")
         if isinstance(self.class_weight, dict):
             weights = weights * compute_sample_weight(self.class_weight, self.classes_[ranks])
         elif self.class_weight == "balanced":

@@ -95,7 +95,7 @@ def default_protocols(manifest: Manifest) -> list[Protocol]:
     That is one speaker left out where speakers are given, else folds by source where there are
     copies; without either, random folds alone.
     """
-    smallest = int(np.bincount(manifest.labels).min())
+    smallest = int(np.unique(manifest.labels, return_counts=True)[1].min())
     protocols = [_as_many_folds("stratified", "", smallest)]
     if manifest.speakers is not None and (manifest.speakers != "").all() and len(set(manifest.speakers)) > 1:
         protocols.append(Protocol(kind="logo", column="speaker"))

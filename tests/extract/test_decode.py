@@ -300,7 +300,7 @@ class TestSound:
         path = write_video(tmp_path / "late.mkv", sound=samples, sound_codec="flac", sound_start_s=0.7)
         sound = read_sound(probe(path))
         assert sound.start_s == pytest.approx(0.7, abs=0.002)
-        click_s = sound.start_s + np.argmax(np.abs(sound.samples)) / 16_000
+        click_s = sound.start_s + np.argmax(np.abs(sound.runs[0])) / 16_000
         assert click_s == pytest.approx(1.7, abs=0.003)
 
     def test_channels_are_averaged_before_resampling(self, tmp_path):
@@ -309,8 +309,8 @@ class TestSound:
         path = write_sound(tmp_path / "a.wav", np.stack([mono, mono]), sample_rate_hz=44_100)
         sound = read_sound(probe(path))
         expected = soxr.resample(mono, 44_100, 16_000, quality="HQ")
-        assert len(sound.samples) == pytest.approx(len(expected), abs=1)
-        np.testing.assert_allclose(sound.samples[: len(expected)], expected[: len(sound.samples)], atol=1e-5)
+        assert len(sound.runs[0]) == pytest.approx(len(expected), abs=1)
+        np.testing.assert_allclose(sound.runs[0][: len(expected)], expected[: len(sound.runs[0])], atol=1e-5)
 
     @pytest.mark.parametrize("codec", ["pcm_u8", "pcm_s16le", "pcm_s24le", "pcm_s32le", "pcm_f32le", "pcm_f64le"])
     def test_every_sample_format_has_the_same_scale(self, tmp_path, codec):
@@ -318,7 +318,7 @@ class TestSound:
         sound = read_sound(
             probe(write_sound(tmp_path / "a.wav", tone(1, sample_rate_hz=16_000, level=0.5), codec=codec))
         )
-        np.testing.assert_allclose(sound.samples, tone(1, sample_rate_hz=16_000, level=0.5), atol=0.01)
+        np.testing.assert_allclose(sound.runs[0], tone(1, sample_rate_hz=16_000, level=0.5), atol=0.01)
 
     def test_values_that_are_no_sound_are_replaced_and_flagged(self, tmp_path):
         """NaN, infinity and absurd values reach no encoder."""
@@ -352,8 +352,10 @@ class TestSound:
             container.mux(audio.encode(None))
         sound = read_sound(probe(path))
         assert sound.gaps == (pytest.approx((3.0, 4.0), abs=0.01),)
-        assert len(sound.samples) == pytest.approx(7 * 16_000, abs=20)
-        assert np.abs(sound.samples[int(3.1 * 16_000) : int(3.9 * 16_000)]).max() == 0
+        assert sound.end_s == pytest.approx(7.0, abs=0.01)
+        assert np.abs(sound.cut(3.1, 3.9)).max() == 0
+        assert np.abs(sound.cut(2.5, 4.5)[:7_000]).min() > 0.1
+        assert len(sound.cut(2.5, 4.5)) == 32_000
         _, reader = read_all(path, audio=Loudness())
         assert "sound-gap" in reader.notes["audio"].flags
 
@@ -396,6 +398,13 @@ class TestClipsOfAFile:
         assert "too short for a clip" in reader.notes["audio"].reason
         _, reader = read_all(write_video(tmp_path / "b.mp4", seconds=0.5, sound=tone(8)))
         assert "too short for a clip" in reader.notes["video"].reason
+
+    def test_a_picture_that_stops_for_minutes_is_a_gap(self, tmp_path):
+        """One frame with a broken timestamp does not stand for hours of picture."""
+        path = write_video(tmp_path / "a.mp4", frame_times_s=[*np.arange(50) / 25, 400.0], sound=None)
+        found, reader = read_all(path, video=Grey())
+        assert [clip.start_s for clip in found["video"]][-3:] == [50, 60, 390]
+        assert "picture-gap" in reader.notes["video"].flags
 
     def test_a_decoder_that_fails_costs_only_its_modality(self, tmp_path):
         """Sound is kept when decord refuses the picture."""

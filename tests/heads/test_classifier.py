@@ -1,0 +1,270 @@
+"""`ClipClassifier` keeps scikit-learn's contract on tables and on bags, and survives without pickle."""
+
+from __future__ import annotations
+
+import json
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV, GroupKFold, cross_val_score
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from poise.errors import BundleError, StrategyError
+from poise.heads.classifier import ClipClassifier
+from poise.heads.neural import forward
+from poise.heads.state import HeadState
+from poise.heads.strategy import HEADS, NEURAL_HEADS, Strategy
+from poise.store.bags import Bags
+from tests.heads.recordings import make_recordings
+
+FAST = {"epochs": 15, "n_seeds": 2, "hidden": 16, "n_trees": 10}
+KINDS = [("mean", head) for head in HEADS] + [("mean-std", "corn")] + [("attention", head) for head in NEURAL_HEADS]
+
+
+def make(pooling: str, head: str, **settings: object) -> ClipClassifier:
+    return ClipClassifier(pooling, "early", head, **{**FAST, **settings})
+
+
+def expected_failures(model: ClipClassifier) -> dict[str, str]:
+    failures = {}
+    if model.head != "logistic":
+        failures["check_sample_weight_equivalence_on_dense_data"] = (
+            "dropout, leave-one-out and leaf sizes count rows, not weights"
+        )
+    if model.head not in ("logistic", "softmax"):
+        failures["check_classifiers_train"] = "ordinal heads predict the median level, not the likeliest"
+    return failures
+
+
+@parametrize_with_checks(
+    [
+        ClipClassifier(),
+        ClipClassifier("mean-std"),
+        ClipClassifier(head="ridge"),
+        ClipClassifier(head="softmax", n_seeds=2),
+        ClipClassifier("attention", head="corn", n_seeds=2),
+        ClipClassifier(head="lightgbm", n_trees=15),
+    ],
+    expected_failed_checks=expected_failures,
+)
+def test_table_form_keeps_scikit_learns_contract(estimator, check):
+    """On a plain table the classifier is one like any other."""
+    check(estimator)
+
+
+@pytest.mark.parametrize(("pooling", "head"), KINDS)
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_state_predicts_the_same_bits(pooling, head, n_classes):
+    """Settings as JSON, arrays and texts are all that predictions need; two levels work as three do."""
+    bags, manifest = make_recordings(signal=2.0)
+    labels = np.minimum(manifest.labels, n_classes - 1)
+    model = make(pooling, head).fit(bags, labels)
+    state = model.export_state()
+    config = json.loads(json.dumps(state.config, allow_nan=False))
+    arrays = {name: np.frombuffer(a.tobytes(), dtype=a.dtype).reshape(a.shape) for name, a in state.arrays.items()}
+    restored = ClipClassifier.from_state(HeadState(config=config, arrays=arrays, texts=dict(state.texts)))
+    proba = model.predict_proba(bags)
+    np.testing.assert_array_equal(restored.predict_proba(bags), proba)
+    np.testing.assert_array_equal(restored.predict(bags), model.predict(bags))
+    np.testing.assert_allclose(proba.sum(axis=1), 1, atol=1e-12)
+    assert proba.shape == (len(bags), n_classes)
+
+
+@pytest.mark.parametrize(("pooling", "head"), KINDS)
+def test_learning_is_deterministic_and_finds_a_signal(pooling, head):
+    """The same seed gives the same bits, and every strategy learns what can be learnt."""
+    bags, manifest = make_recordings(n_originals=90, signal=4.0, dim=8)
+    train, test = np.arange(60), np.arange(60, 90)
+    model = make(pooling, head, epochs=60, n_trees=40)
+    first = clone(model).fit(bags[train], manifest.labels[train])
+    torch.manual_seed(5)
+    again = clone(model).fit(bags[train], manifest.labels[train])
+    np.testing.assert_array_equal(first.predict_proba(bags), again.predict_proba(bags))
+    assert first.score(bags[test], manifest.labels[test]) > 0.7
+
+
+@pytest.mark.parametrize(("pooling", "head"), [("mean", "logistic"), ("mean-std", "corn"), ("attention", "softmax")])
+def test_prediction_depends_neither_on_order_of_clips_nor_on_the_other_recordings(pooling, head):
+    """One recording alone, or in a crowd, or with its clips shuffled: the same number."""
+    bags, manifest = make_recordings(signal=2.0)
+    model = make(pooling, head).fit(bags, manifest.labels)
+    together = model.predict_proba(bags)
+    alone = np.vstack([model.predict_proba(bags[[row]]) for row in range(len(bags))])
+    np.testing.assert_allclose(alone, together, atol=1e-12)
+    turned = {name: [bag.values[name][::-1] for bag in bags] for name in ("video", "audio")}
+    np.testing.assert_allclose(model.predict_proba(Bags.from_lists(turned)), together, atol=1e-12)
+
+
+def test_packed_attention_equals_a_loop_over_recordings():
+    """The stacked, packed network is, model by model and recording by recording, the plain one."""
+    generator = torch.Generator().manual_seed(0)
+    sizes = {"attention.keys": (5, 3), "attention.query": (3, 1), "hidden.weight": (5, 4), "hidden.bias": (1, 4)}
+    sizes |= {"out.weight": (4, 2), "out.bias": (1, 2)}
+    weights = {name: torch.randn((2, *size), generator=generator, dtype=torch.float64) for name, size in sizes.items()}
+    clips = [torch.randn((count, 5), generator=generator, dtype=torch.float64) for count in (3, 1, 6)]
+    owners = torch.repeat_interleave(torch.arange(3), torch.tensor([3, 1, 6]))
+    logits, attention = forward(weights, torch.cat(clips), owners)
+    for model in range(2):
+        own = {name: weight[model] for name, weight in weights.items()}
+        for row, bag in enumerate(clips):
+            share = torch.softmax(torch.tanh(bag @ own["attention.keys"]) @ own["attention.query"], dim=0)
+            hidden = torch.relu((share * bag).sum(0) @ own["hidden.weight"] + own["hidden.bias"])
+            torch.testing.assert_close(logits[model, row], (hidden @ own["out.weight"] + own["out.bias"])[0])
+            torch.testing.assert_close(attention[model, row][owners == row], share[:, 0])
+    assert (attention.sum(-1) - 1).abs().max() < 1e-12
+
+
+def test_models_of_a_stack_do_not_meet():
+    """A seed learns the same whether it is trained alone or beside others."""
+    bags, manifest = make_recordings(signal=2.0)
+    alone, stacked = (make("attention", "corn", n_seeds=n).fit(bags, manifest.labels).head_ for n in (1, 3))
+    for name, weight in alone.weights.items():
+        torch.testing.assert_close(stacked.weights[name][:1], weight, rtol=0, atol=1e-4)
+
+
+def test_attention_finds_the_clip_that_matters():
+    """Weights sum to 1 in each recording, and the one telling clip gets most."""
+    random = np.random.default_rng(0)
+    labels = np.arange(60) % 2
+    telling = random.integers(0, 5, 60)
+    clips = 0.5 * random.normal(size=(60, 5, 6))
+    clips[np.arange(60), telling, 0] += 4
+    clips[np.arange(60), telling, 1] += 4 * (2 * labels - 1)
+    bags = Bags.from_lists({"video": list(clips.astype(np.float32))})
+    model = ClipClassifier("attention", "video", "softmax", epochs=60).fit(bags, labels)
+    shares = np.stack(model.attention(bags))
+    np.testing.assert_allclose(shares.sum(axis=1), 1, atol=1e-12)
+    assert np.mean(shares.argmax(axis=1) == telling) > 0.9
+    even = ClipClassifier("mean", "video").fit(bags, labels).attention(bags[[0]])
+    np.testing.assert_array_equal(even, [np.full(5, 0.2)])
+
+
+def test_many_recordings_are_trained_in_batches():
+    """Above five hundred recordings training goes batch by batch, and still learns."""
+    bags, manifest = make_recordings(n_originals=700, signal=4.0, dim=6)
+    model = make("attention", "softmax", n_seeds=1, epochs=20).fit(bags, manifest.labels)
+    assert model.score(bags, manifest.labels) > 0.8
+    assert len(model.attention(bags)) == 700
+
+
+def test_bags_work_in_scikit_learns_tools():
+    """Cross-validation, grid search, clone and pickle take bags as X."""
+    bags, manifest = make_recordings(signal=4.0, dim=6)
+    folds = GroupKFold(4)
+    scores = cross_val_score(ClipClassifier(), bags, manifest.labels, groups=manifest.speakers, cv=folds)
+    assert scores.mean() > 0.6
+    search = GridSearchCV(ClipClassifier(), {"C": [0.1, 10.0], "fusion": ["video", "early"]}, cv=3)
+    search.fit(bags, manifest.labels)
+    best = search.best_estimator_
+    restored = pickle.loads(pickle.dumps(best))
+    np.testing.assert_array_equal(restored.predict_proba(bags), best.predict_proba(bags))
+
+
+def test_strategy_becomes_a_classifier_with_its_settings():
+    """A strategy's settings are the classifier's parameters, and its defaults are the same."""
+    model = ClipClassifier.from_strategy(Strategy.parse("attention/audio/coral:hidden=7,lr=0.1"), random_state=3)
+    changed = {"pooling": "attention", "fusion": "audio", "head": "coral", "hidden": 7, "lr": 0.1, "random_state": 3}
+    assert model.get_params() == {**ClipClassifier().get_params(), **changed}
+
+
+def test_class_weights_equal_sample_weights():
+    """Balanced weights are the inverse frequencies, times the sample weights."""
+    bags, manifest = make_recordings(signal=1.0)
+    labels = np.where(manifest.labels == 2, 1, manifest.labels)
+    counts = np.bincount(labels)
+    weights = (len(labels) / (2 * counts))[labels]
+    by_class = ClipClassifier(class_weight="balanced").fit(bags, labels).predict_proba(bags)
+    by_sample = ClipClassifier().fit(bags, labels, sample_weight=weights).predict_proba(bags)
+    named = ClipClassifier(class_weight={0: weights[labels == 0][0], 1: weights[labels == 1][0]}).fit(bags, labels)
+    np.testing.assert_allclose(by_class, by_sample, atol=1e-12)
+    np.testing.assert_allclose(by_class, named.predict_proba(bags), atol=1e-12)
+    assert isinstance(named.export_state().config["settings"]["class_weight"], dict)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"pooling": "maen"}, "no pooling 'maen'. Did you mean 'mean'"),
+        ({"head": "corm"}, "no head 'corm'. Did you mean"),
+        ({"pooling": "attention"}, "Attention pooling cannot be combined with the head logistic"),
+        ({"C": -1.0}, "C=-1.0 of a strategy: expected a number above 0"),
+        ({"class_weight": "even"}, "class_weight=even"),
+        ({"fusion": "smell"}, "needs smell, but the features are of"),
+    ],
+)
+def test_wrong_settings_are_refused_when_fitting(settings, message):
+    """Nothing is checked before `fit`, everything is then."""
+    bags, manifest = make_recordings()
+    with pytest.raises(StrategyError, match=message):
+        ClipClassifier(**settings).fit(bags, manifest.labels)
+
+
+def test_unfit_input_is_refused():
+    """Labels that do not fit, one class, no weight, and features that are no numbers."""
+    bags, manifest = make_recordings()
+    with pytest.raises(ValueError, match="40 recordings and 39 labels"):
+        ClipClassifier().fit(bags, manifest.labels[:-1])
+    with pytest.raises(ValueError, match="one class only"):
+        ClipClassifier().fit(bags, np.zeros(40, dtype=int))
+    with pytest.raises(ValueError, match="at least one non-zero"):
+        ClipClassifier().fit(bags, manifest.labels, sample_weight=np.zeros(40))
+    broken = Bags.from_lists({"video": [np.full((2, 3), np.nan)] * 4})
+    with pytest.raises(ValueError, match="NaN or infinity"):
+        ClipClassifier().fit(broken, [0, 1, 0, 1])
+
+
+def test_features_of_another_encoder_are_refused():
+    """A model predicts only on what it was trained on."""
+    bags, manifest = make_recordings()
+    model = ClipClassifier().fit(bags, manifest.labels)
+    with pytest.raises(StrategyError, match="video of 8, audio of 8, but the model was trained on video of 24"):
+        model.predict(make_recordings(dim=8)[0])
+    with pytest.raises(StrategyError, match="of other modalities"):
+        model.predict(Bags.from_array(np.ones((2, 3))))
+
+
+def damaged(state: HeadState, **changes: object) -> HeadState:
+    return HeadState(config={**state.config, **changes}, arrays=state.arrays, texts=state.texts)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"version": 9}, "version 9, expected 1"),
+        ({"settings": {"magic": 1}}, "settings that are not known: magic"),
+        ({"settings": {"hidden": -4}}, "settings are not valid"),
+        ({"modalities": {}}, "modalities are {}"),
+        ({"modalities": {"video": 1}}, "columns that 1 features do not have"),
+        ({"classes": [1]}, "expected two or more"),
+        ({"classes": [0, 1]}, "'head.coef'|'coef' has the shape"),
+    ],
+)
+def test_state_that_does_not_fit_is_refused(change, message):
+    """A damaged or foreign state is one clear error."""
+    bags, manifest = make_recordings()
+    state = ClipClassifier().fit(bags, manifest.labels).export_state()
+    with pytest.raises(BundleError, match=message):
+        ClipClassifier.from_state(damaged(state, **change))
+
+
+def test_state_with_missing_or_broken_parts_is_refused():
+    """Missing config, arrays and texts, other numbers of features, and numbers that are not finite."""
+    bags, manifest = make_recordings()
+    state = ClipClassifier().fit(bags, manifest.labels).export_state()
+    with pytest.raises(BundleError, match="lacks version, settings, classes"):
+        ClipClassifier.from_state(HeadState(config={"modalities": {}}, arrays={}))
+    without = {name: array for name, array in state.arrays.items() if name != "head.coef"}
+    with pytest.raises(BundleError, match="no array 'coef'"):
+        ClipClassifier.from_state(HeadState(config=state.config, arrays=without))
+    broken = {**state.arrays, "head.coef": state.arrays["head.coef"] * np.nan}
+    with pytest.raises(BundleError, match="'coef' .* is not all finite"):
+        ClipClassifier.from_state(HeadState(config=state.config, arrays=broken))
+    trees = make("mean", "lightgbm").fit(bags, manifest.labels).export_state()
+    with pytest.raises(BundleError, match="no text above_0, above_1"):
+        ClipClassifier.from_state(HeadState(config=trees.config, arrays=trees.arrays))
+    other = {**trees.arrays, "head.n_features": np.array([3])}
+    with pytest.raises(BundleError, match="another number of features than 48"):
+        ClipClassifier.from_state(HeadState(config=trees.config, arrays=other, texts=trees.texts))

@@ -1,0 +1,179 @@
+"""A comparison scores every strategy on identical rows and folds, and a study is written whole or not at all."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from poise.errors import OutputError, SplitError, StrategyError
+from poise.heads.compare import compare
+from poise.heads.metrics import METRICS
+from poise.heads.splits import Protocol
+from poise.heads.strategy import Strategy
+from poise.heads.study import write_study
+from poise.store.bags import Bags
+from tests.heads.recordings import make_recordings
+
+STRATEGIES = [Strategy.parse("mean/early/logistic"), Strategy.parse("mean/video/logistic:C=0.1")]
+PROTOCOLS = [Protocol.parse("stratified:4"), Protocol.parse("logo:speaker")]
+
+
+@pytest.fixture(scope="module")
+def comparison():
+    """Two strategies under two protocols, on recordings with copies."""
+    bags, manifest = make_recordings(n_copies=12, signal=4.0)
+    return compare(bags, manifest, strategies=STRATEGIES, protocols=PROTOCOLS, repeats=2)
+
+
+def test_leaderboard_has_the_contracts_shape(comparison):
+    """The keys that others rely on, no NaN, and a reason beside every null."""
+    document = json.loads(json.dumps(comparison.to_json(study="x"), allow_nan=False))
+    assert document["comparisons"] == []
+    assert document["audit"] is None
+    assert document["audit_reason"]
+    assert document["study"] == "x"
+    for row in document["leaderboard"]:
+        assert {
+            "strategy",
+            "protocol",
+            "scored",
+            "n",
+            "metrics",
+            "interval",
+            "fold_mean",
+            "fold_std",
+            "seconds",
+        } <= set(row)
+        assert set(row["metrics"]) == set(METRICS)
+        for part in ("metrics", "fold_mean", "fold_std", "interval"):
+            undefined = {name for name, value in row[part].items() if value is None}
+            assert undefined == set(row["reasons"].get(part, {}))
+
+
+def test_baselines_come_first_then_the_best(comparison):
+    """Each protocol begins with the dumb lines and goes on by falling kappa."""
+    for protocol in ("stratified:4", "logo:speaker"):
+        rows = [row for row in comparison.rows if row.protocol == protocol]
+        names = [row.strategy for row in rows if row.baseline]
+        assert names == ["majority", "prior", "group-only:speaker", "mean/early/ridge"]
+        assert [row.baseline for row in rows] == [True] * 4 + [False] * 2
+        kappa = [row.metrics.values["qwk"] for row in rows if not row.baseline]
+        assert kappa == sorted(kappa, reverse=True)
+        assert kappa[0] > 0.6
+
+
+def test_interval_holds_the_pooled_metric(comparison):
+    """The interval over speakers lies around the number it belongs to."""
+    for row in comparison.rows:
+        low, high = row.interval.values["accuracy"]
+        assert low <= row.metrics.values["accuracy"] <= high
+    assert comparison.cluster == "speaker"
+
+
+def test_originals_are_scored_by_default_and_copies_when_asked(comparison):
+    """Copies are trained on in both cases; without copies there is nothing to choose."""
+    assert {(row.scored, row.n) for row in comparison.rows} == {("originals", 40)}
+    bags, manifest = make_recordings(n_copies=12)
+    rows = compare(bags, manifest, strategies=STRATEGIES[:1], protocols=PROTOCOLS[:1], score="all").rows
+    assert {(row.scored, row.n) for row in rows} == {("all", 52)}
+    bags, manifest = make_recordings()
+    rows = compare(bags, manifest, strategies=STRATEGIES[:1], protocols=PROTOCOLS[:1], score="originals").rows
+    assert {(row.scored, row.n) for row in rows} == {("all", 40)}
+
+
+def test_recordings_that_a_strategy_cannot_use_are_left_out_for_all():
+    """Every strategy is scored on the same recordings, and a warning says how many are not."""
+    bags, manifest = make_recordings()
+    audio = [clip if row not in (3, 8) else clip[:0] for row, clip in enumerate(bag.values["audio"] for bag in bags)]
+    partial = Bags.from_lists({"video": [bag.values["video"] for bag in bags], "audio": audio}, keys=bags.keys)
+    found = compare(partial, manifest, strategies=STRATEGIES, protocols=PROTOCOLS)
+    assert {row.n for row in found.rows} == {38}
+    assert "2 of 40 recordings are left out" in found.warnings[0]
+    assert "2 lack audio" in found.warnings[0]
+    alone = compare(partial, manifest, strategies=STRATEGIES[1:], protocols=PROTOCOLS[:1])
+    assert {row.n for row in alone.rows} == {40}
+    assert alone.warnings == []
+    assert alone.rows[3].strategy == "mean/video/ridge"
+
+
+def test_progress_counts_every_fit():
+    """The last call says that all is done."""
+    bags, manifest = make_recordings()
+    calls = []
+    compare(bags, manifest, strategies=STRATEGIES, progress=lambda *args: calls.append(args))
+    assert [done for done, _, _ in calls] == list(range(1, len(calls) + 1))
+    assert calls[-1][0] == calls[-1][1]
+    assert calls[0][2] == "stratified:5  majority"
+
+
+def test_result_does_not_depend_on_what_else_is_compared(comparison):
+    """A strategy has the same numbers alone and in a grid."""
+    bags, manifest = make_recordings(n_copies=12, signal=4.0)
+    alone = compare(bags, manifest, strategies=STRATEGIES[:1], protocols=PROTOCOLS[1:], repeats=2)
+    key = ("mean/early/logistic", "logo:speaker")
+    np.testing.assert_array_equal(alone.predictions[key].proba, comparison.predictions[key].proba)
+
+
+def test_impossible_comparison_is_refused():
+    """No strategy, other lengths, nothing usable, nothing original, no split."""
+    bags, manifest = make_recordings(n_copies=5)
+    with pytest.raises(StrategyError, match="44 bags and 45 rows"):
+        compare(bags[:44], manifest, strategies=STRATEGIES)
+    with pytest.raises(StrategyError, match="0 strategies"):
+        compare(bags, manifest, strategies=[])
+    clips = [bag.values["video"] for bag in bags]
+    apart = {"video": [*clips[:20], *(clip[:0] for clip in clips[20:])]}
+    apart["audio"] = [*(clip[:0] for clip in clips[:20]), *clips[20:]]
+    with pytest.raises(StrategyError, match="of 45 recordings 20 lack audio, 25 lack video"):
+        compare(Bags.from_lists(apart), manifest, strategies=STRATEGIES)
+    only_copies = Bags.from_lists({"video": [clip if row >= 40 else clip[:0] for row, clip in enumerate(clips)]})
+    with pytest.raises(StrategyError, match="None of the 5 usable recordings is an original"):
+        compare(only_copies, manifest, strategies=STRATEGIES[1:])
+    with pytest.raises(SplitError, match="cannot be split by room"):
+        compare(bags, manifest, strategies=STRATEGIES, protocols=[Protocol.parse("logo:room")])
+
+
+def test_study_holds_leaderboard_predictions_and_splits(tmp_path, comparison):
+    """Three files that agree with each other; writing again replaces them."""
+    folder = write_study(tmp_path / "study", comparison)
+    write_study(folder, comparison)
+    assert sorted(path.name for path in folder.iterdir()) == ["leaderboard.json", "predictions.csv", "splits.json"]
+    board = json.loads((folder / "leaderboard.json").read_text())
+    splits = json.loads((folder / "splits.json").read_text())
+    assert board["study"] == str(folder)
+    assert board["splits"]["logo:speaker"] == splits["protocols"]["logo:speaker"]["hash"]
+    with open(folder / "predictions.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 52 * 2 * 2 * 6
+    names = ("mean/early/logistic", "logo:speaker")
+    own = [r for r in rows if (r["strategy"], r["protocol"]) == names]
+    own = [r for r in own if r["scored"] == "1"]
+    board_row = next(
+        r for r in board["leaderboard"] if r["strategy"] == "mean/early/logistic" and "logo" in r["protocol"]
+    )
+    assert np.mean([r["label"] == r["predicted"] for r in own]) == pytest.approx(board_row["metrics"]["accuracy"])
+    assert sum(float(own[0][f"proba_{name}"]) for name in ("low", "moderate", "high")) == pytest.approx(1)
+
+
+def test_folder_that_is_no_study_is_left_as_it_is(tmp_path, comparison):
+    """Neither a folder with other files nor a file is overwritten, and a folder that cannot be made says so."""
+    (tmp_path / "thesis.txt").write_text("mine")
+    with pytest.raises(OutputError, match="holds 1 files but no study"):
+        write_study(tmp_path, comparison)
+    with pytest.raises(OutputError, match="is a file; a study is a folder"):
+        write_study(tmp_path / "thesis.txt", comparison)
+    with pytest.raises(OutputError, match="cannot be written"):
+        write_study(tmp_path / "thesis.txt" / "study", comparison)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_without_speakers_intervals_draw_sources():
+    """Sources are the groups where nobody says who speaks; three are needed."""
+    bags, manifest = make_recordings(n_copies=12)
+    found = compare(bags, replace(manifest, speakers=None), strategies=STRATEGIES[:1], protocols=PROTOCOLS[:1])
+    assert found.cluster == "source"
+    assert [row.strategy for row in found.rows][2] == "group-only:source"
