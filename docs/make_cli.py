@@ -10,8 +10,8 @@ from poise.cli import app
 TARGET = Path(__file__).with_name("cli.md")
 HEAD = """# Command line
 
-Progress and notes go to stderr, the result to stdout; `--json` prints exactly one JSON document. Exit codes: 0 done, 1 failed,
-2 the command line is wrong, 3 finished but some recordings failed (`extract`: more than `--max-failures`).
+Progress and notes go to stderr, the result to stdout; `--json` prints exactly one JSON document. Exit codes:
+0 done, 1 failed, 2 the command line is wrong, 3 finished but some recordings failed (`extract`: more than `--max-failures`).
 
 This page is made from the help pages: `python docs/make_cli.py`.
 """
@@ -32,8 +32,8 @@ def render() -> str:
     parts = [HEAD]
     for name in [[], *command_names()]:
         shown = CliRunner().invoke(app, [*name, "-h"], env={"COLUMNS": "100", "TERMINAL_WIDTH": "100"})
-        lines = [line.rstrip() for line in shown.stdout.strip().splitlines()]
-        parts.append(f"\n## {' '.join(['poise', *name])}\n\n" + "\n".join(f"    {line}".rstrip() for line in lines) + "\n")
+        lines = [f"    {line}".rstrip() for line in shown.stdout.strip().splitlines()]
+        parts.append("\n".join([f"\n## {' '.join(['poise', *name])}\n", *lines, ""]))
     return "".join(parts)
 
 

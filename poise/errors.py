@@ -6,6 +6,7 @@
     ├── ManifestError (ValueError)            the table of recordings does not say what it must
     ├── MediaError (ValueError)               a media file cannot be read as one
     │   └── NoStreamError                     the file has no picture, or no sound
+    ├── ExtractSettingsError (ValueError)     usage: a setting of the extraction has a value it cannot have
     ├── EncoderError (ValueError)             an encoder cannot be built or run
     │   ├── UnknownEncoderError               usage: no encoder has that name
     │   └── WeightsNotFoundError (OSError)    the encoder's weights are not on this machine
@@ -48,6 +49,12 @@ class MediaError(PoiseError, ValueError):
 
 class NoStreamError(MediaError):
     """The file has no picture, or no sound."""
+
+
+class ExtractSettingsError(PoiseError, ValueError):
+    """A setting of the extraction has a value that it cannot have."""
+
+    exit_code = 2
 
 
 class EncoderError(PoiseError, ValueError):

@@ -119,8 +119,9 @@ def test_train_and_predict_carry_one_recording_to_a_level(media: Path, tmp_path:
     """extract, train and predict work on real files; a bad file among good ones costs only itself."""
     poise("extract", media / "manifest.csv", "--store", tmp_path / "s", *WEIGHT_FREE)
     model = tmp_path / "model.zip"
-    train = ("train", media / "manifest.csv", "--store", tmp_path / "s", "--out", model, "--cv", "stratified:2", "--json")
-    trained = poise(*train)
+    trained = poise(
+        "train", media / "manifest.csv", "--store", tmp_path / "s", "--out", model, "--cv", "stratified:2", "--json"
+    )
     assert trained.exit_code == 0, trained.output
     assert json.loads(trained.stdout)["strategy"] == "mean/early/ridge"
     (tmp_path / "bad.mp4").write_text("no film")

@@ -11,15 +11,14 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "poise"
 FLOORS = {
     "errors": 1,
-    "manifest": 1,
-    "store": 2,
-    "extract": 3,
-    "heads": 3,
-    "serve": 4,
-    "demo": 5,
-    "app": 5,
-    "commands": 6,
-    "cli": 7,
+    "manifest": 2,
+    "store": 3,
+    "extract": 4,
+    "heads": 4,
+    "serve": 5,
+    "demo": 6,
+    "commands": 7,
+    "cli": 8,
 }
 HEAVY = (
     "torch",
@@ -102,7 +101,9 @@ def test_faces_are_docstring_imports_and_a_sorted_list(path: Path) -> None:
     assert len(path.read_text(encoding="utf-8").splitlines()) < 42
     module = importlib.import_module(_name(path))
     names = getattr(module, "__all__", [])
-    assert list(names) == sorted(names)
+    assert list(names) == sorted(
+        names, key=lambda n: (not n.isupper(), not n[0].isupper(), n)
+    )  # constants, classes, functions
     for name in names:
         assert getattr(module, name) is not None
 
@@ -120,8 +121,8 @@ def test_no_module_imports_its_own_face(path: Path) -> None:
     "code",
     [
         "import poise",
-        "import poise.cli, typer.testing as t; r = t.CliRunner().invoke(poise.cli.app, ['-h']); assert r.exit_code == 0, r",
-        "import poise.cli, typer.testing as t; r = t.CliRunner().invoke(poise.cli.app, ['extract', '-h']); assert not r.exit_code",
+        "import poise.cli as c, typer.testing as t; assert not t.CliRunner().invoke(c.app, ['-h']).exit_code",
+        "import poise.cli as c, typer.testing as t; assert not t.CliRunner().invoke(c.app, ['extract', '-h']).exit_code",
     ],
     ids=["import poise", "poise -h", "poise extract -h"],
 )

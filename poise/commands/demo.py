@@ -46,8 +46,8 @@ def _draw(findings: Findings) -> None:
     screen = console()
     report, again, folder = findings.report, findings.second_report, findings.folder
     screen.print(
-        f"\n{report.counts['stored']} recordings stored in {report.seconds:.0f} s; again: {again.counts['stored']} stored, "
-        f"{again.counts['already']} already there, in {again.seconds:.1f} s",
+        f"\n{report.counts['stored']} recordings stored in {report.seconds:.0f} s; again: "
+        f"{again.counts['stored']} stored, {again.counts['already']} already there, in {again.seconds:.1f} s",
         markup=False,
     )
     screen.print()

@@ -29,8 +29,8 @@ from poise.errors import OutputError
 LABELS = ("low", "moderate", "high")
 FPS = 15
 SHORTEST_S, LONGEST_S = 13.2, 15.0
-LABEL_SPREAD = 0.2
-DISAGREEMENT = 0.42
+LABEL_SPREAD = 0.25
+DISAGREEMENT = 0.55
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from poise.extract.clips import ClipSettings, ExtractSettingsError, plan_clips
+from poise.extract.clips import ClipSettings, plan_clips
 from poise.extract.encoders.registry import make_encoder
 from poise.extract.encoding import EncodedModality, encode_file
 from poise.extract.fingerprint import build_spec
@@ -15,7 +15,6 @@ __all__ = [
     "EncodedModality",
     "ExtractProgress",
     "ExtractReport",
-    "ExtractSettingsError",
     "RecordingOutcome",
     "build_spec",
     "encode_file",

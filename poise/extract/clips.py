@@ -9,18 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from poise.errors import MediaError, PoiseError
+from poise.errors import ExtractSettingsError, MediaError
 
 MAX_DURATION_S = 48 * 3600.0
 """A longer recording is taken for one with broken timestamps."""
 
 _EPSILON_S = 1e-3  # container timestamps are rounded to milliseconds
-
-
-class ExtractSettingsError(PoiseError, ValueError):
-    """A setting of the extraction has a value that it cannot have."""
-
-    exit_code = 2
 
 
 @dataclass(frozen=True, kw_only=True)

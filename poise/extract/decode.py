@@ -33,7 +33,7 @@ import av.error
 import numpy as np
 from numpy.typing import NDArray
 
-from poise.extract.clips import ExtractSettingsError
+from poise.errors import ExtractSettingsError
 from poise.extract.media_file import open_media
 from poise.extract.probe import Probe, VideoTrack, frame_pts, packets
 

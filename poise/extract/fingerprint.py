@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from poise.extract.clips import ClipSettings, ExtractSettingsError
+from poise.errors import ExtractSettingsError
+from poise.extract.clips import ClipSettings
 from poise.extract.decode import DECODER_CONTRACT, check_decoder
 from poise.extract.encoders.base import Encoder
 

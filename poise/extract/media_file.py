@@ -53,21 +53,12 @@ def check_media_file(path: str | os.PathLike[str]) -> Path:
     MediaError
         There is no such file, or it is a folder, a pipe or a device, is empty, cannot be read, or is no media file.
     """
-    absolute = Path(os.path.abspath(path))
+    absolute = check_regular_file(path)
     try:
-        mode = os.stat(absolute).st_mode
-        if not stat.S_ISREG(mode):
-            raise MediaError(f"{absolute} is {_kind(mode)}. Expected a media file: {_EXPECTED}.")
         with open(absolute, "rb") as file:
             head = file.read(512)
-    except (OSError, ValueError) as error:
-        if isinstance(error, MediaError):
-            raise
-        hint = " poise reads local files only: download it first." if "://" in str(path) else ""
-        reason = getattr(error, "strerror", None) or str(error)
-        raise MediaError(
-            f"{absolute} cannot be read: {reason}. Expected a media file on this machine.{hint}"
-        ) from error
+    except OSError as error:
+        raise _unreadable(absolute, path, error) from error
     if not head:
         raise MediaError(f"{absolute} is empty (0 bytes). Expected a media file: {_EXPECTED}.")
     if not _is_container(head):
@@ -76,6 +67,35 @@ def check_media_file(path: str | os.PathLike[str]) -> Path:
             "convert it first, for example with `ffmpeg -i IN OUT.mp4`."
         )
     return absolute
+
+
+def check_regular_file(path: str | os.PathLike[str]) -> Path:
+    """Refuse what must not even be opened: a pipe or a device would be waited on for ever.
+
+    Returns
+    -------
+    Path
+        The absolute path.
+
+    Raises
+    ------
+    MediaError
+        There is no such file, or it is a folder, a pipe or a device.
+    """
+    absolute = Path(os.path.abspath(path))
+    try:
+        mode = os.stat(absolute).st_mode
+    except (OSError, ValueError) as error:
+        raise _unreadable(absolute, path, error) from error
+    if not stat.S_ISREG(mode):
+        raise MediaError(f"{absolute} is {_kind(mode)}. Expected a media file: {_EXPECTED}.")
+    return absolute
+
+
+def _unreadable(absolute: Path, path: str | os.PathLike[str], error: Exception) -> MediaError:
+    hint = " poise reads local files only: download it first." if "://" in str(path) else ""
+    reason = getattr(error, "strerror", None) or str(error)
+    return MediaError(f"{absolute} cannot be read: {reason}. Expected a media file on this machine.{hint}")
 
 
 def open_media(path: Path) -> InputContainer:

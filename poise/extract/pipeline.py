@@ -18,20 +18,21 @@ from numpy.typing import NDArray
 
 from poise.errors import (
     EncoderError,
+    ExtractSettingsError,
     InvalidFeaturesError,
     MediaError,
     MissingDependencyError,
     StoreError,
     StoreWriteError,
 )
-from poise.extract.clips import ClipSettings, ExtractSettingsError
+from poise.extract.clips import ClipSettings
 from poise.extract.decode import Decoder, check_decoder
 from poise.extract.encoders.base import Encoder, PreparedClip
 from poise.extract.encoders.registry import make_encoder
 from poise.extract.encoding import Batcher, Collected
 from poise.extract.fingerprint import build_spec
 from poise.extract.jobs import ChangedWhileReadError, Item, Job, stamp_of
-from poise.extract.media_file import check_media_file
+from poise.extract.media_file import check_regular_file
 from poise.extract.outcomes import ExtractReport, RecordingOutcome, RunOutcome, judge
 from poise.extract.prefetch import Prefetcher, default_workers
 from poise.extract.reading import describe_error
@@ -195,7 +196,7 @@ class _Run:
         """Find out which recording each row is, and what of it is in the store."""
         for row, path in enumerate(self._manifest.paths):
             try:
-                file = check_media_file(self._manifest.file(row))
+                file = check_regular_file(self._manifest.file(row))
                 stamp = stamp_of(file)
                 key = self._store.keys.key(file)
             except (MediaError, OSError) as error:

@@ -58,7 +58,7 @@ class ClipClassifier(ClassifierMixin, BaseEstimator):
         Passes over the training rows; fixed, so that nothing needs to be held out to stop.
     lr, weight_decay : float
         AdamW's step size and decay.
-    n_components : int, default=128
+    n_components : int, default=64
         Principal components that the neural heads see, at most the span of the training rows.
     n_seeds : int, default=5
         Networks whose probabilities are averaged.
@@ -101,7 +101,7 @@ class ClipClassifier(ClassifierMixin, BaseEstimator):
         epochs: int = 40,
         lr: float = 0.003,
         weight_decay: float = 0.01,
-        n_components: int = 128,
+        n_components: int = 64,
         n_seeds: int = 5,
         attention_dim: int = 64,
         C: float = 10.0,

@@ -97,7 +97,7 @@ PARAMETERS: dict[str, Parameter] = {
     "epochs": Parameter(default=40, low=1, heads=NEURAL_HEADS),
     "lr": Parameter(default=0.003, low=0, above_low=True, heads=NEURAL_HEADS),
     "weight_decay": Parameter(default=0.01, low=0, heads=NEURAL_HEADS),
-    "n_components": Parameter(default=128, low=1, heads=NEURAL_HEADS),
+    "n_components": Parameter(default=64, low=1, heads=NEURAL_HEADS),
     "n_seeds": Parameter(default=5, low=1, high=1001, heads=NEURAL_HEADS),
     "attention_dim": Parameter(default=64, low=1, high=65536, heads=NEURAL_HEADS, poolings=("attention",)),
     "C": Parameter(default=10.0, low=0, above_low=True, heads=("logistic",)),

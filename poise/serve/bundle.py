@@ -224,7 +224,7 @@ def _read_document(path: str | os.PathLike[str], contents: Mapping[str, bytes]) 
     version = document.get("schema_version") if isinstance(document, dict) else None
     if version != SCHEMA_VERSION or isinstance(version, bool):
         raise BundleError(
-            f"{path} has the schema version {version!r}, this poise reads {SCHEMA_VERSION}. Use the poise it was made with."
+            f"{path} has the schema version {version!r}, this poise reads {SCHEMA_VERSION}. Use the poise that made it."
         )
     return dict(document)
 

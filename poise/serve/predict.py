@@ -272,7 +272,8 @@ def _rebuild(
     try:
         encoder = make_encoder(name, modality, n_frames=int(spec["encoder"].get("n_frames", 16)), device=device)
     except EncoderError as error:
-        error.add_note(f"The model was trained with {spec['encoder']['name']!r}. Give the folder it is in: --{modality} DIR.")
+        trained = spec["encoder"]["name"]
+        error.add_note(f"The model was trained with {trained!r}. Give the folder that it is in: --{modality} DIR.")
         raise
     rebuilt = build_spec(encoder, clips, decoder, str(spec["dtype"]))
     differences = [line for line in spec_differences(spec, rebuilt) if not line.startswith("encoder.name:")]

@@ -103,6 +103,8 @@ def _check(path: Path, spec: Spec) -> list[Problem]:
 
 def _not_finite(segment: Segment) -> tuple[str, ...]:
     values = segment.embeddings()
+    if not len(values):
+        return ()
     finite = np.isfinite(values.reshape(len(values), -1)).all(axis=1)
     return tuple(
         path

@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from poise.errors import MediaError
-from poise.extract.clips import ClipSettings, ExtractSettingsError, plan_clips
+from poise.errors import ExtractSettingsError, MediaError
+from poise.extract.clips import ClipSettings, plan_clips
 
 
 @pytest.mark.parametrize(

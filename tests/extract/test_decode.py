@@ -9,8 +9,8 @@ import pytest
 import soxr
 from av.stream import Disposition
 
-from poise.errors import MediaError, MissingDependencyError
-from poise.extract.clips import ClipSettings, ExtractSettingsError
+from poise.errors import ExtractSettingsError, MediaError, MissingDependencyError
+from poise.extract.clips import ClipSettings
 from poise.extract.decode import check_decoder, frames_on_screen, read_frames
 from poise.extract.media_file import check_media_file
 from poise.extract.probe import probe

@@ -12,8 +12,8 @@ import time
 import numpy as np
 import pytest
 
-from poise.errors import EncoderError, InvalidFeaturesError, MediaError, StoreWriteError
-from poise.extract.clips import ClipSettings, ExtractSettingsError
+from poise.errors import EncoderError, ExtractSettingsError, InvalidFeaturesError, MediaError, StoreWriteError
+from poise.extract.clips import ClipSettings
 from poise.extract.encoders.tiny import save_tiny_videomae, save_tiny_wavlm
 from poise.extract.encoding import encode_file
 from poise.extract.fingerprint import build_spec

@@ -125,9 +125,10 @@ def test_a_file_that_is_no_zip_or_is_cut_is_refused(tmp_path: Path) -> None:
         with pytest.raises(BundleError, match=r"bad\.zip"):
             read_bundle(tmp_path / "bad.zip")
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive, pytest.warns(UserWarning, match="Duplicate"):
+    with zipfile.ZipFile(buffer, "w") as archive:
         archive.writestr("bundle.json", "{}")
-        archive.writestr("bundle.json", "{}")
+        with pytest.warns(UserWarning, match="Duplicate"):
+            archive.writestr("bundle.json", "{}")
     (tmp_path / "twice.zip").write_bytes(buffer.getvalue())
     with pytest.raises(BundleError, match="some with the same name"):
         read_bundle(tmp_path / "twice.zip")
