@@ -11,7 +11,8 @@ TARGET = Path(__file__).with_name("cli.md")
 HEAD = """# Command line
 
 Progress and notes go to stderr, the result to stdout; `--json` prints exactly one JSON document. Exit codes:
-0 done, 1 failed, 2 the command line is wrong, 3 finished but some recordings failed (`extract`: more than `--max-failures`).
+0 done, 1 failed, 2 the command line is wrong,
+3 finished but some recordings failed (`extract`: more than `--max-failures`).
 
 This page is made from the help pages: `python docs/make_cli.py`.
 """

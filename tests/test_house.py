@@ -122,9 +122,9 @@ def test_no_module_imports_its_own_face(path: Path) -> None:
     [
         "import poise",
         "import poise.cli as c, typer.testing as t; assert not t.CliRunner().invoke(c.app, ['-h']).exit_code",
-        "import poise.cli as c, typer.testing as t; assert not t.CliRunner().invoke(c.app, ['extract', '-h']).exit_code",
+        "import poise.cli as c, typer.testing as t; assert not t.CliRunner().invoke(c.app, ['train', '-h']).exit_code",
     ],
-    ids=["import poise", "poise -h", "poise extract -h"],
+    ids=["import poise", "poise -h", "poise train -h"],
 )
 def test_starting_loads_no_heavy_package(code: str) -> None:
     """`import poise` and every help page come without torch, transformers, h5py and their like."""

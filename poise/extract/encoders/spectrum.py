@@ -1,4 +1,4 @@
-"""The shape of a voice's spectrum in named numbers: brightness, tilt, noisiness and cepstrum. Time is not its matter."""
+"""The shape of a voice's spectrum in named numbers: brightness, tilt, noisiness and cepstrum. Time is no matter."""
 
 from __future__ import annotations
 
