@@ -44,7 +44,7 @@ class Manifest:
     paths : tuple of str
         Path of each recording as the table gives it.
     labels : ndarray of shape (n_recordings,), int64
-        Rank of each label, 0 .. K-1; all -1 when the table has no label column.
+        Rank of each label, 0 .. K-1; all -1 when labels were not read.
     label_names : tuple of str
         Names of the K levels, lowest first.
     speakers : ndarray of shape (n_recordings,), str, or None
@@ -130,7 +130,7 @@ def read_manifest(
     *,
     root: str | os.PathLike[str] | None = None,
     label_names: Sequence[str] | None = None,
-    labels: Literal["required", "optional"] = "required",
+    labels: Literal["required", "ignored"] = "required",
     files: Literal["unchecked", "must exist"] = "unchecked",
 ) -> Manifest:
     """Read a manifest from CSV, TSV, Parquet or JSON Lines.
@@ -145,8 +145,8 @@ def read_manifest(
     label_names : sequence of str, optional
         Names of the levels, lowest first. Needed when labels are names; with integer labels it
         names the levels 0 .. K-1.
-    labels : {"required", "optional"}
-        Whether a table without a label column is an error.
+    labels : {"required", "ignored"}
+        Whether labels are read; extraction needs none.
     files : {"unchecked", "must exist"}
         Whether every path must lead to something on this machine.
 
@@ -182,8 +182,8 @@ def read_manifest(
         raise ManifestError(
             f"{table_path}: no column 'label' (or 'score'). It has: {', '.join(map(str, table.columns))}."
         )
-    ranks, names = (draft.labels, draft.label_names)
-    if "label" in columns and (labels == "required" or (table[columns["label"]] != "").any()):
+    ranks, names = draft.labels, draft.label_names
+    if labels == "required":
         ranks, names = _rank_labels(draft, list(table[columns["label"]]), label_names)
     sources = _find_sources(draft, list(table[columns["source"]]) if "source" in columns else [""] * len(paths))
     manifest = replace(draft, labels=ranks, label_names=names, sources=sources)

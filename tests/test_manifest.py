@@ -128,10 +128,10 @@ def test_missing_files_are_named_by_line(tmp_path: Path) -> None:
     assert len(read_manifest(path)) == 3
 
 
-def test_a_table_without_labels_is_enough_to_extract(tmp_path: Path) -> None:
-    """Extraction needs no labels."""
-    manifest = read_manifest(write(tmp_path, "path\na.mp4\n"), labels="optional")
-    assert manifest.labels.tolist() == [-1]
+def test_extraction_needs_no_labels(tmp_path: Path) -> None:
+    """Without labels, with names that nobody ordered, with empty cells: extraction does not look."""
+    for text in ("path\na.mp4\n", "path,label\na.mp4,high\n", "path,label\na.mp4,\n"):
+        assert read_manifest(write(tmp_path, text), labels="ignored").labels.tolist() == [-1]
 
 
 def test_grouping_by_what_is_not_there_says_what_is(tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ def extract_command(
     from poise.manifest import read_manifest
     from poise.store import FeatureStore
 
-    recordings = read_manifest(manifest, root=root, labels="optional", files="must exist")
+    recordings = read_manifest(manifest, root=root, labels="ignored", files="must exist")
     opened = FeatureStore.create(store)
     settings = ClipSettings(window_s=window, hop_s=hop, min_tail_s=min_tail)
     with _progress_bar(len(recordings)) as progress:

@@ -108,7 +108,7 @@ def speak_answer(delivery: Delivery, duration_s: float, rng: np.random.Generator
     level = float(np.sqrt(np.mean(answer[np.abs(answer) > 0.01] ** 2))) if np.any(np.abs(answer) > 0.01) else 1.0
     answer *= np.float32(10 ** (delivery.level_db / 20) / level)
     room = rng.normal(0.0, 0.0006, n_samples).astype(np.float32)
-    return np.clip(answer + room, -1.0, 1.0)
+    return np.asarray(np.clip(answer + room, -1.0, 1.0))
 
 
 def _pieces(delivery: Delivery, duration_s: float, rng: np.random.Generator) -> Iterator[tuple[Utterance, float]]:

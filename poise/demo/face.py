@@ -64,7 +64,7 @@ class Portrait:
         self.look = look
         self._wall = _paint_wall(look)
         rng = np.random.default_rng(seed)
-        self._noise = rng.normal(0.0, NOISE_LEVELS, (N_NOISE, HEIGHT_PX, WIDTH_PX, 1)).astype(np.float32)
+        self._noise = rng.normal(0.0, NOISE_LEVELS, (N_NOISE, 1, HEIGHT_PX, WIDTH_PX)).astype(np.float32)
 
     def draw(self, pose: Pose, frame: int) -> NDArray[np.uint8]:
         """The picture of one frame of a pose, shape (240, 320, 3), RGB, uint8."""
@@ -77,7 +77,9 @@ class Portrait:
         for side in (-1, 1):
             self._draw_eye(canvas, x + turn, y, side, pose, frame)
         self._draw_nose_and_mouth(canvas, x + 1.2 * turn, y, float(pose.mouth[frame]))
-        return np.clip(canvas + np.float32(0.5), 0, 255).astype(np.uint8)
+        canvas += np.float32(0.5)
+        picture: NDArray[np.uint8] = np.clip(canvas, 0, 255, out=canvas).astype(np.uint8).transpose(1, 2, 0)
+        return picture
 
     def _draw_body(self, canvas: Floats, x: float, y: float, shoulder_x: float) -> None:
         look, width, height = self.look, self.look.head_half_width, self.look.head_half_height
@@ -134,13 +136,13 @@ def _paint_wall(look: Look) -> Floats:
     """The still background: a wall lit from the left, a picture frame and a shelf."""
     down, right = np.mgrid[0:HEIGHT_PX, 0:WIDTH_PX].astype(np.float32)
     light = 1.08 - 0.18 * right / WIDTH_PX - 0.12 * down / HEIGHT_PX
-    wall = light[..., None] * np.asarray(look.wall, dtype=np.float32)
-    wall[24:92, 18:74] *= np.float32(0.62)
-    wall[29:87, 23:69] *= np.float32(1.9)
-    wall[120:127, 244:] *= np.float32(0.6)
+    wall = light * np.asarray(look.wall, dtype=np.float32)[:, None, None]  # (3, height, width)
+    wall[:, 24:92, 18:74] *= np.float32(0.62)
+    wall[:, 29:87, 23:69] *= np.float32(1.9)
+    wall[:, 120:127, 244:] *= np.float32(0.6)
     for left, height, tint in ((252, 44, 0.75), (264, 52, 1.15), (278, 38, 0.85), (290, 48, 0.65), (304, 41, 1.2)):
-        wall[120 - height : 120, left : left + 10] *= np.float32(tint)
-    return np.clip(wall, 0, 255)
+        wall[:, 120 - height : 120, left : left + 10] *= np.float32(tint)
+    return np.asarray(np.clip(wall, 0, 255))
 
 
 def _ellipse(
@@ -154,7 +156,7 @@ def _ellipse(
     below: float | None = None,
     light: float = 0.0,
 ) -> None:
-    """Blend an ellipse into the canvas, its edge one pixel soft.
+    """Blend an ellipse into the canvas (3, height, width), its edge one pixel soft.
 
     ``below`` keeps only the part under that height; ``light`` brightens the left and darkens the right side.
     """
@@ -170,8 +172,8 @@ def _ellipse(
     cover = np.clip(np.float32(0.5) - value * (value - 1) / np.maximum(slope, np.float32(1e-6)), 0, 1)
     if below is not None:
         cover = cover * np.clip(down + np.float32(y - below + 0.5), 0, 1)
-    paint = np.asarray(colour, dtype=np.float32)
+    paint = np.asarray(colour, dtype=np.float32)[:, None, None]
     if light:
-        paint = paint * (1 - np.float32(light) * across / np.float32(half_width))[..., None]
-    area = canvas[top:bottom, left:right]
-    area += cover[..., None] * (paint - area)
+        paint = paint * (1 - np.float32(light) * across / np.float32(half_width))
+    area = canvas[:, top:bottom, left:right]  # (3, rows, columns)
+    area += cover * (paint - area)

@@ -190,7 +190,7 @@ def _loudness(samples: NDArray[np.float32]) -> NDArray[np.float64]:
     per_frame = SAMPLE_RATE_HZ // FPS
     blocks = samples[: n_frames * per_frame].reshape(n_frames, per_frame).astype(np.float64)
     level = np.sqrt(np.mean(blocks**2, axis=1))
-    return np.clip(level / np.percentile(level, 95), 0.0, 1.0)
+    return np.asarray(np.clip(level / np.percentile(level, 95), 0.0, 1.0))
 
 
 def _write_mp4(path: Path, recording: Recording) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _ctypes
 import ctypes
+import os
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -78,13 +79,13 @@ def speak(voice: str, utterances: Sequence[Utterance]) -> list[NDArray[np.float3
     with _LOCK, _loaded(loader) as library:
         parts: list[NDArray[np.int16]] = []
 
-        @_CALLBACK
         def collect(samples: ctypes._Pointer[ctypes.c_short], n_samples: int, _events: int | None) -> int:
             if samples and n_samples > 0:
                 parts.append(np.ctypeslib.as_array(samples, (n_samples,)).copy())
             return 0
 
-        library.espeak_SetSynthCallback(collect)
+        callback = _CALLBACK(collect)
+        library.espeak_SetSynthCallback(callback)
         _choose(library, voice)
         spoken = []
         for utterance in utterances:
@@ -119,11 +120,12 @@ def _loaded(loader: ModuleType) -> Iterator[ctypes.CDLL]:
                 "samples a second. Its paths are limited to about 150 characters: install poise in a folder with a "
                 "shorter name, or reinstall with: pip install --force-reinstall espeakng-loader"
             )
+        # breathy voices draw noise from the C library's rand(), which starting up seeds with the time
+        library.espeak_ng_SetRandSeed(ctypes.c_long(1))
         yield library
     finally:
         library.espeak_Terminate()
-        unload = getattr(_ctypes, "dlclose", None) or _ctypes.FreeLibrary
-        unload(library._handle)
+        getattr(_ctypes, "FreeLibrary" if os.name == "nt" else "dlclose")(library._handle)
 
 
 def _choose(library: ctypes.CDLL, voice: str) -> None:

@@ -29,7 +29,7 @@ from poise.extract.clips import ClipSettings
 from poise.extract.decode import Decoder, check_decoder
 from poise.extract.encoders.base import Encoder, PreparedClip
 from poise.extract.encoders.registry import make_encoder
-from poise.extract.encoding import Batcher, Collected
+from poise.extract.encoding import Batcher, Collected, single_threaded_blas
 from poise.extract.fingerprint import build_spec
 from poise.extract.jobs import ChangedWhileReadError, Item, Job, stamp_of
 from poise.extract.media_file import check_regular_file
@@ -244,7 +244,7 @@ class _Run:
             jobs, partial(Job.read, clips=clips, decoder=decoder), n_workers=n_workers, max_items=MAX_WAITING_CLIPS
         )
         try:
-            with prefetcher:
+            with single_threaded_blas(), prefetcher:
                 for event in prefetcher:
                     if event is None:
                         self._tick()

@@ -122,7 +122,7 @@ def _area_matrix(n_in: int, n_out: int) -> NDArray[np.float32]:
     pixels = np.arange(n_in)
     overlap = np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels)
     weights = np.maximum(overlap, 0.0)
-    return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+    return np.asarray(weights / weights.sum(axis=1, keepdims=True), dtype=np.float32)
 
 
 def _describe(clip: PreparedClip) -> dict[str, float]:
