@@ -78,8 +78,8 @@ class Portrait:
             self._draw_eye(canvas, x + turn, y, side, pose, frame)
         self._draw_nose_and_mouth(canvas, x + 1.2 * turn, y, float(pose.mouth[frame]))
         canvas += np.float32(0.5)
-        picture: NDArray[np.uint8] = np.clip(canvas, 0, 255, out=canvas).astype(np.uint8).transpose(1, 2, 0)
-        return picture
+        planes = np.clip(canvas, 0, 255, out=canvas).astype(np.uint8)  # (3, height, width)
+        return np.ascontiguousarray(planes.transpose(1, 2, 0))
 
     def _draw_body(self, canvas: Floats, x: float, y: float, shoulder_x: float) -> None:
         look, width, height = self.look, self.look.head_half_width, self.look.head_half_height

@@ -197,9 +197,10 @@ def _write_mp4(path: Path, recording: Recording) -> None:
     with av.open(str(path), "w", format="mp4") as container:
         video = container.add_stream("libx264", rate=FPS)
         video.width, video.height, video.pix_fmt = WIDTH_PX, HEIGHT_PX, "yuv420p"
-        # one thread: the bytes must not depend on the machine, and several files are written at once anyway
+        # one thread and no macroblock tree, with which x264 gives now these, now those bytes for the same pictures;
+        # several files are written at once anyway
         video.codec_context.thread_count = 1
-        video.options = {"preset": "veryfast", "crf": "23"}
+        video.options = {"preset": "veryfast", "crf": "23", "x264-params": "no-mbtree=1"}
         audio = container.add_stream("aac", rate=SAMPLE_RATE_HZ, layout="mono", bit_rate=64_000)
         for index, pixels in enumerate(recording.frames):
             frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")

@@ -94,6 +94,14 @@ def test_the_same_seed_gives_the_same_data() -> None:
     assert len(other.samples) != len(first.samples) or not np.array_equal(other.samples, first.samples)
 
 
+def test_a_recording_is_written_as_the_same_bytes(tmp_path: Path, interviews: Path) -> None:
+    """A file written again, alone or among others, has the same bytes, so that its key in a store is the same."""
+    row = read_rows(interviews)[0]
+    for name in ("first.mp4", "second.mp4"):
+        path = write_recording(tmp_path / name, speaker=0, take=0, label=row["label"], seed=5)
+        assert path.read_bytes() == (interviews.parent / row["path"]).read_bytes()
+
+
 def test_every_speaker_has_every_label_equally_often(interviews: Path) -> None:
     """The speaker alone says nothing about the label."""
     counts = Counter((row["speaker"], row["label"]) for row in read_rows(interviews))
