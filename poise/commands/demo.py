@@ -60,15 +60,17 @@ def _draw(findings: Findings) -> None:
         f"  The same on a VideoMAE and a WavLM with random weights: {figure(random)} (they have learnt nothing).",
         markup=False,
     )
-    screen.print(f"\nA ninth speaker, made as {findings.true_label!r}:", markup=False)
-    draw_prediction(findings.prediction)
+    screen.print("\nA ninth speaker, three recordings:", markup=False)
+    for label, prediction in findings.predictions.items():
+        screen.print(f"made as {label!r}:", markup=False)
+        draw_prediction(prediction)
     table = folder / "interviews" / "manifest.csv"
     screen.print(
         f"\nTry it yourself:\n"
         f"  poise store ls {folder / 'features'}\n"
         f"  poise compare {table} --store {folder / 'features'} --labels low,moderate,high"
         " --video motion --audio prosody --head logistic,coral\n"
-        f"  poise predict {folder / 'held_out.mp4'} --model {folder / 'model.zip'}",
+        f"  poise predict {folder / 'ninth_speaker_high.mp4'} --model {folder / 'model.zip'}",
         markup=False,
         soft_wrap=True,
     )
