@@ -5,7 +5,8 @@ import re
 from pathlib import Path
 from types import ModuleType
 
-from poise.store.segments import MAX_RECORDINGS, NAME
+from poise.store.segments import NAME
+from poise.store.writer import MAX_RECORDINGS
 
 ROOT = Path(__file__).parent.parent
 

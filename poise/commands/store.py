@@ -10,8 +10,8 @@ import typer
 from poise.commands.terminal import JsonOption, StoreOption, console, note, print_json, table
 
 if TYPE_CHECKING:
+    from poise.store.index import FeatureSetIndex
     from poise.store.schema import Entry, FeatureSet
-    from poise.store.store import FeatureSetIndex
 
 StoreArgument = Annotated[Path, typer.Argument(metavar="STORE", help="Folder of the feature store.")]
 

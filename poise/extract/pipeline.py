@@ -38,8 +38,8 @@ from poise.extract.prefetch import Prefetcher, default_workers
 from poise.extract.reading import describe_error
 from poise.manifest import Manifest
 from poise.store.schema import Entry, Modality, RecordingFeatures, Spec, set_name
-from poise.store.segments import SegmentWriter
 from poise.store.store import FeatureStore
+from poise.store.writer import SegmentWriter
 
 MAX_WAITING_CLIPS = 32
 """Prepared clips that wait for an encoder; a VideoMAE clip takes 2.4 MB."""

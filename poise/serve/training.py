@@ -17,7 +17,7 @@ from poise.manifest import Manifest
 from poise.serve.bundle import Bundle, training_digest, write_bundle
 from poise.store.bags import Bags
 from poise.store.schema import Spec
-from poise.store.segments import library_versions
+from poise.store.writer import library_versions
 
 
 def train(

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from poise.errors import ImportFormatError, InvalidFeaturesError
 from poise.store.identity import name_key
+from poise.store.index import FeatureSetIndex
 from poise.store.schema import Entry, Modality, RecordingFeatures
-from poise.store.store import FeatureSetIndex, FeatureStore
+from poise.store.store import FeatureStore
 
 _DIM = 768
 _ENCODERS: dict[Modality, str] = {"video": "videomae-base", "audio": "wavlm-base-plus"}

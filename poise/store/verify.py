@@ -11,9 +11,10 @@ import numpy as np
 
 from poise.errors import StoreDamagedError
 from poise.store.durable import is_temporary
+from poise.store.index import read_spec
 from poise.store.schema import Spec
 from poise.store.segments import NAME, Segment, read_segment
-from poise.store.store import FeatureStore, read_spec
+from poise.store.store import FeatureStore
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,7 +26,7 @@ from poise.manifest import Manifest
 from poise.store import FeatureStore, fingerprint, verify
 from poise.store import durable as durable_module
 from poise.store.identity import KeyCache, file_key
-from poise.store.segments import MAX_RECORDINGS
+from poise.store.writer import MAX_RECORDINGS
 from tests.store.features import make_features, make_key, make_spec
 
 
