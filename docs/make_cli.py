@@ -15,7 +15,24 @@ Progress and notes go to stderr, the result to stdout; `--json` prints exactly o
 3 finished but some recordings failed (`extract`: more than `--max-failures`).
 
 This page is made from the help pages: `python docs/make_cli.py`.
-"""
+
+## What `--json` prints
+
+A number that is undefined is null; the reason stands beside it. Keys may be added, these stay.
+
+| command | document |
+|---|---|
+| `extract` | `{"stored", "already", "partial", "failed", "outcomes": [{"path", "key", "outcome", "reason", "n_clips", "flags", "attempts"}], "seconds", "n_clips_encoded", "feature_sets"}` |
+| `compare` | `{"leaderboard": [{"strategy", "protocol", "scored", "n", "baseline", "metrics", "interval", "fold_mean", "fold_std", "seconds", "reasons"}], "comparisons", "audit", "audit_reason", "study", "warnings", "label_names", "interval_groups", "splits", "repeats", "seed"}`; metrics are `qwk`, `accuracy`, `balanced_accuracy`, `macro_f1`, `mae`, `spearman`, `log_loss`, `rps`, `ece` |
+| `train` | `{"model", "strategy", ...}` and what `compare` prints |
+| `predict` | `[{"path", "label", "proba": {name: p}, "trusted", "doubts", "flags", "clips": [{"start_s", "end_s", "attention", "proba"}], "seconds"}]`; a file that failed has `"label": null` and `"error"` |
+| `store ls` | `{"feature_sets": [{"name", "modality", "dim", "n_recordings", "n_clips", "n_missing", "n_failed", "fingerprint", "imported"}]}` |
+| `store show` | the same with `"spec"`, `"segments"` and `"recordings"` in each feature set |
+| `store import` | `{"stored", "already", "failed", "n_clips", "feature_sets", "problems": [{"path", "reason"}]}` |
+| `store verify` | `{"ok", "checked", "problems": [{"segment", "recordings", "what"}]}` |
+| `doctor` | `{"ok", "checks": [{"name", "ok", "needed", "detail"}]}` |
+| `demo` | what `compare` prints, and `"folder"`, `"extract"`, `"extract_again"`, `"shuffled_labels"`, `"random_encoders"`, `"predictions"` |
+"""  # noqa: E501
 
 
 def command_names() -> list[list[str]]:
