@@ -31,7 +31,7 @@ ALIASES = {
 _SHOWN_ROWS = 8
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Manifest:
     """Recordings with their labels, groups and files, one row each.
 
@@ -69,6 +69,11 @@ class Manifest:
 
     def __len__(self) -> int:
         return len(self.paths)
+
+    def __repr__(self) -> str:
+        n_copies = int(self.is_copy.sum())
+        people = "" if self.speakers is None else f", {len(set(self.speakers.tolist()))} speakers"
+        return f"Manifest({len(self)} recordings, {n_copies} of them copies{people}, levels {self.label_names})"
 
     @property
     def n_classes(self) -> int:
@@ -215,11 +220,15 @@ def _read_table(path: Path) -> pd.DataFrame:
                     encoding="utf-8-sig",
                     skipinitialspace=True,
                 )
+    except UnicodeDecodeError as error:
+        raise ManifestError(
+            f"{path} is not UTF-8 text (byte {error.start}). Save it as UTF-8: in a spreadsheet, as 'CSV UTF-8'."
+        ) from error
     except (OSError, ValueError, ImportError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ManifestError(
-            f"{path} cannot be read as a table: {reason} Expected CSV (or .tsv, .parquet, .jsonl) with the columns "
-            "path,label[,speaker][,source][,augmentation]."
+            f"{path} cannot be read as a table: {reason.rstrip('.')}. Expected CSV (or .tsv, .parquet, .jsonl) with "
+            "the columns path,label[,speaker][,source][,augmentation]."
         ) from error
     if table.empty:
         raise ManifestError(f"{path} has no rows. Expected one row for each recording below the header path,label.")
@@ -244,6 +253,8 @@ def _find_columns(path: Path, table: pd.DataFrame) -> dict[str, str]:
             if alias in by_lower:
                 found[column] = by_lower[alias]
                 break
+    if "path" not in found and len(table.columns) == 1 and ";" in str(table.columns[0]):
+        raise ManifestError(f"{path} is separated by semicolons. Save it with commas, or with tabs as a .tsv.")
     if "path" not in found:
         raise ManifestError(
             f"{path}: no column 'path' (or 'video_filename'). It has: {', '.join(map(str, table.columns))}."
@@ -283,12 +294,11 @@ def _rank_labels(
     numbers = [_integer(text) for text in texts]
     wrong = [row for row, number in enumerate(numbers) if number is None or number < 0]
     if wrong and names is not None:
-        raise ManifestError(f"{manifest.lines(wrong)}: label {texts[wrong[0]]!r} is not in the set {', '.join(names)}.")
+        raise ManifestError(_outside(manifest, texts, wrong, names))
     if wrong:
-        found = ", ".join(sorted(set(texts))[:_SHOWN_ROWS])
         raise ManifestError(
-            f"{manifest.lines(wrong)}: label {texts[wrong[0]]!r} is not an integer from 0 on. When labels are names, "
-            f"give their order, lowest first: --labels low,moderate,high. Labels found: {found}."
+            f"Labels are not integers from 0 on: {_counted(manifest, texts, wrong)}. When they are names, give their "
+            f"order, lowest first: --labels low,moderate,high (in Python label_names=[...])."
         )
     ranks = np.array(numbers, dtype=np.int64)
     return ranks, _names_of_integers(manifest, ranks, names)
@@ -307,8 +317,24 @@ def _rank_named(
     rank_of = {name: rank for rank, name in enumerate(names)}
     wrong = [row for row, text in enumerate(texts) if text not in rank_of]
     if wrong:
-        raise ManifestError(f"{manifest.lines(wrong)}: label {texts[wrong[0]]!r} is not in the set {', '.join(names)}.")
+        raise ManifestError(_outside(manifest, texts, wrong, names))
     return np.array([rank_of[text] for text in texts], dtype=np.int64), tuple(names)
+
+
+def _outside(manifest: Manifest, texts: list[str], wrong: list[int], names: Sequence[str]) -> str:
+    return f"Labels that are not in the set {', '.join(names)}: {_counted(manifest, texts, wrong)}."
+
+
+def _counted(manifest: Manifest, texts: list[str], rows: list[int]) -> str:
+    """Each wrong label once, with how often and where first."""
+    places: dict[str, list[int]] = {}
+    for row in rows:
+        places.setdefault(texts[row], []).append(row)
+    told = [
+        f"{text!r} in {manifest.line(found[0])}" + (f" and {len(found) - 1} other rows" if len(found) > 1 else "")
+        for text, found in places.items()
+    ]
+    return "; ".join(told[:_SHOWN_ROWS]) + (f" and {len(told) - _SHOWN_ROWS} more" if len(told) > _SHOWN_ROWS else "")
 
 
 def _integer(text: str) -> int | None:

@@ -177,7 +177,7 @@ def test_the_leaderboard_is_a_table(study: Path) -> None:
     assert "logo:speaker" in shown
     assert "mean/video/logistic" in shown
     assert "[majority]" in shown
-    assert "cluster bootstrap over speakers" in shown
+    assert "bootstrap\nover speakers" in shown
 
 
 def test_store_show_says_where_numbers_come_from(study: Path) -> None:
@@ -254,7 +254,7 @@ def test_a_bad_table_is_one_clear_block(study: Path, tmp_path: Path) -> None:
     (tmp_path / "bad.csv").write_bytes(b"\x00\xff\x00")
     assert_refused(poise("extract", tmp_path / "bad.csv", "--store", tmp_path / "s"), 1, "bad.csv")
     outside = ("compare", study / "manifest.csv", "--store", study / "features", "--labels", "low,high")
-    assert_refused(poise(*outside), 1, "line 3", "'moderate' is not in the set low, high")
+    assert_refused(poise(*outside), 1, "not in the set low, high: 'moderate' in line 3")
     unnamed = ("compare", study / "manifest.csv", "--store", study / "features")
     assert_refused(poise(*unnamed), 1, "--labels low,moderate,high")
 
@@ -346,3 +346,54 @@ def test_debug_shows_the_whole_error() -> None:
     """Errors raised on purpose are reduced to a block; --debug shows them whole."""
     result = poise("--debug", "predict", "a.mp4", "--model", "no.zip")
     assert type(result.exception).__name__ == "BundleError"
+
+
+def test_a_slip_of_out_costs_nothing(study: Path, tmp_path: Path) -> None:
+    """`train` replaces an older model and no other file; `compare` replaces an older study and no other folder."""
+    table = tmp_path / "labels.csv"
+    table.write_text("precious")
+    command = ["train", *arguments_of(study), "--strategy", "mean/video/ridge", "--cv", "stratified:3", "--out"]
+    assert_refused(poise(*command, table), 1, "is not a model, so it is left as it is")
+    assert table.read_text() == "precious"
+    assert_refused(poise(*command, tmp_path), 1, "is a folder")
+    assert poise(*command, tmp_path / "m.zip").exit_code == poise(*command, tmp_path / "m.zip").exit_code == 0
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "predictions.csv").write_text("precious")
+    compare = ["compare", *arguments_of(study), "--strategy", "mean/video/ridge", "--cv", "stratified:3", "--out"]
+    assert_refused(poise(*compare, tmp_path / "mine"), 1, "no study, so it is left as it is")
+    assert (tmp_path / "mine" / "predictions.csv").read_text() == "precious"
+
+
+def test_a_narrow_terminal_loses_columns_and_not_names(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At 64 columns the strategies and their figures are still whole; no line has trailing blanks."""
+    monkeypatch.setenv("COLUMNS", "64")
+    shown = poise(
+        "compare", *arguments_of(study), "--strategy", "mean/video/logistic", "--cv", "group:speaker:3"
+    ).stdout
+    assert "mean/video/logistic" in shown
+    assert "group:speaker:3: 36 recordings, 6 speakers" in shown
+    assert "seconds" not in shown
+    assert all(line == line.rstrip() for line in shown.splitlines())
+    listed = poise("store", "ls", study / "features").stdout
+    assert {s.name for s in FeatureStore.open(study / "features").feature_sets()} <= set(listed.split())
+
+
+def test_random_folds_alone_are_noted(study: Path, tmp_path: Path) -> None:
+    """Without speakers the figures come with the word that they flatter, on stderr and in the JSON."""
+    table = tmp_path / "m.csv"
+    rows = (study / "manifest.csv").read_text().splitlines()
+    table.write_text("\n".join(row.rpartition(",")[0] for row in rows))
+    command = [
+        "--store",
+        study / "features",
+        "--labels",
+        "low,moderate,high",
+        "--strategy",
+        "mean/video/ridge",
+        "--json",
+    ]
+    result = poise("compare", table, *command)
+    assert "no column 'speaker'" in result.stderr
+    assert "flatter" in json.loads(result.stdout)["warnings"][0]
+    trained = json.loads(poise("train", table, *command, "--out", tmp_path / "m.zip").stdout)
+    assert "flatter" in trained["warnings"][0]

@@ -78,11 +78,14 @@ def test_other_columns_are_kept_for_grouping(tmp_path: Path) -> None:
         ("path,colour\na,0\n", "no column 'label'.*It has: path, colour"),
         ("path,label\na,0\n,1\n", "line 3: the path is empty"),
         ("path,label\na,0\nb,\n", r"line 3 \(b\): no label"),
-        ("path,label\na,low\nb,high\n", "line 2 .*'low' is not an integer.*--labels low,moderate,high"),
-        ("path,label\na,-1\nb,0\n", r"line 2 \(a\).*'-1' is not an integer from 0"),
-        ("path,label\na,0.5\nb,0\n", "'0.5' is not an integer"),
+        (
+            "path,label\na,low\nb,high\n",
+            "not integers from 0 on: 'low' in line 2 .*'high' in line 3.*--labels low,",
+        ),
+        ("path,label\na,-1\nb,0\n", r"not integers from 0 on: '-1' in line 2 \(a\)"),
+        ("path,label\na,0.5\nb,0\n", "not integers from 0 on: '0.5'"),
         ("path,label\na,0\nb,2\n", "the highest is 2, but no row has label 1"),
-        ("path,label\na,0\nb,99999999999\n", "is not an integer"),
+        ("path,label\na,0\nb,99999999999\n", "not integers from 0 on"),
         ("path,label\na,0\n./a,1\n", r"line 3 \(./a\): the path stands in line 2 too"),
         ("path,label,source\na,0,\nb,0,c\n", r"line 3 \(b\): its source 'c' is not in the table"),
         ("path,label,source\nx/a,0,\ny/a,0,\nb,0,a\n", "its source 'a' is the name of several rows"),
@@ -90,6 +93,8 @@ def test_other_columns_are_kept_for_grouping(tmp_path: Path) -> None:
         ("path,label,source\na,0,\nb,1,a\n", r"line 3 \(b\): label 1 differs from that of its source, line 2 \(a\): 0"),
         ("path,label,speaker,source\na,0,A,\nb,0,B,a\n", "speaker 'B' differs from that of its source.*'A'"),
         ("path,label\na,0,7\nb,1,8\n", "more fields than the header"),
+        ("path;label\na;0\n", "separated by semicolons. Save it with commas"),
+        ("path,label\na,x\nb,x\nc,x\nd,y\n", r"'x' in line 2 \(a\) and 2 other rows; 'y' in line 5"),
     ],
 )
 def test_a_wrong_table_is_refused_by_line(tmp_path: Path, text: str, message: str) -> None:
@@ -101,9 +106,9 @@ def test_a_wrong_table_is_refused_by_line(tmp_path: Path, text: str, message: st
 @pytest.mark.parametrize(
     ("text", "names", "message"),
     [
-        ("path,label\na,low\nb,huge\n", ["low", "high"], r"line 3 \(b\): label 'huge' is not in the set low, high"),
+        ("path,label\na,low\nb,huge\n", ["low", "high"], r"not in the set low, high: 'huge' in line 3 \(b\)"),
         ("path,label\na,0\nb,2\n", ["low", "high"], r"line 3 \(b\): label 2 is not in the set 0..1 \(low, high\)"),
-        ("path,label\na,x\nb,y\n", ["low", "high"], "label 'x' is not in the set low, high"),
+        ("path,label\na,x\nb,y\n", ["low", "high"], "not in the set low, high: 'x' in line 2.*'y' in line 3"),
         ("path,label\na,0\nb,1\n", ["low", "low"], "expected two or more different names"),
     ],
 )
@@ -150,8 +155,11 @@ def test_a_path_that_is_no_table_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match="is a folder"):
         read_manifest(tmp_path)
     (tmp_path / "bytes.csv").write_bytes(bytes(range(256)))
-    with pytest.raises(ManifestError, match="cannot be read as a table"):
+    with pytest.raises(ManifestError, match="cannot be read as a table|is not UTF-8"):
         read_manifest(tmp_path / "bytes.csv")
+    (tmp_path / "latin.csv").write_bytes("path,label\nä.mp4,0\n".encode("latin-1"))
+    with pytest.raises(ManifestError, match="is not UTF-8 text.*'CSV UTF-8'"):
+        read_manifest(tmp_path / "latin.csv")
 
 
 def test_a_manifest_can_be_made_without_a_table() -> None:
@@ -167,3 +175,4 @@ def test_a_manifest_can_be_made_without_a_table() -> None:
         augmentations=("", ""),
     )
     assert manifest.n_classes == 2
+    assert repr(manifest) == "Manifest(2 recordings, 0 of them copies, levels ('low', 'high'))"

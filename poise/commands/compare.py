@@ -22,14 +22,17 @@ from poise.commands.terminal import (
     load_features,
     note,
     print_json,
+    print_table,
     split_names,
-    table,
 )
 
 if TYPE_CHECKING:
     from poise.heads import Comparison, Protocol, Strategy
     from poise.heads.compare import LeaderboardRow
     from poise.store import Bags
+
+DEFAULT_POOLINGS = "mean,mean-std,attention"
+DEFAULT_HEADS = "ridge,corn"
 
 CvOption = Annotated[
     list[str] | None,
@@ -62,14 +65,20 @@ def compare_command(
     audio: AudioSetOption = None,
     labels: LabelsOption = None,
     pool: Annotated[
-        str, typer.Option("--pool", metavar="NAMES", help="mean, mean-std, attention; several with commas.")
-    ] = "mean,mean-std,attention",
+        str | None,
+        typer.Option("--pool", metavar="NAMES", help="mean, mean-std, attention; several with commas. Default: all."),
+    ] = None,
     fusion: Annotated[
         str, typer.Option("--fusion", metavar="NAMES", help="video, audio, early; auto takes all there is.")
     ] = "auto",
     head: Annotated[
-        str, typer.Option("--head", metavar="NAMES", help="softmax, coral, corn, logistic, ridge, lightgbm.")
-    ] = "ridge,corn",
+        str | None,
+        typer.Option(
+            "--head",
+            metavar="NAMES",
+            help=f"softmax, coral, corn, logistic, ridge, lightgbm; several with commas. Default: {DEFAULT_HEADS}.",
+        ),
+    ] = None,
     strategy: Annotated[
         list[str] | None,
         typer.Option(
@@ -115,7 +124,7 @@ def compare_command(
         return
     draw_leaderboard(found)
     if study:
-        console().print(f"Study written to {study}", markup=False)
+        console().print(f"Study written to {study}")
 
 
 def parse_protocols(texts: list[str] | None) -> list[Protocol] | None:
@@ -131,17 +140,20 @@ def _parse(text: str) -> Strategy:
     return Strategy.parse(text)
 
 
-def _grid(bags: Bags, pool: str, fusion: str, head: str) -> list[Strategy]:
-    from poise.errors import StrategyError
+def _grid(bags: Bags, pool: str | None, fusion: str, head: str | None) -> list[Strategy]:
     from poise.heads import make_grid
 
-    fusions = richest_fusion(bags) if fusion == "auto" else split_names(fusion)
-    strategies, skipped = make_grid(split_names(pool) or [], fusions or [], split_names(head) or [])
-    if not strategies:
-        raise StrategyError(f"No pooling of {pool} goes with a head of {head}: {'; '.join(skipped)}")
-    for text in skipped:
-        note(f"Note: left out: {text}")
+    fusions = [name for given in split_names(fusion) or [] for name in _fusions(bags, given)]
+    poolings, heads = split_names(pool or DEFAULT_POOLINGS) or [], split_names(head or DEFAULT_HEADS) or []
+    strategies, skipped = make_grid(poolings, list(dict.fromkeys(fusions)), heads)
+    if pool is not None:  # nobody asked for the combinations of the default grid
+        for text in skipped:
+            note(f"Note: left out: {text}")
     return strategies
+
+
+def _fusions(bags: Bags, name: str) -> list[str]:
+    return richest_fusion(bags) if name == "auto" else [name]
 
 
 def richest_fusion(bags: Bags) -> list[str]:
@@ -173,14 +185,18 @@ def fit_bar() -> Iterator[Callable[[int, int, str], None]]:
 
 
 def draw_leaderboard(found: Comparison) -> None:
-    """One table for each protocol on stdout."""
-    columns = ["strategy", ">qwk", ">95 % interval", ">accuracy", ">balanced", ">MAE", ">qwk by fold", ">seconds"]
+    """One table for each protocol on stdout, and what its columns mean."""
+    columns = ["strategy", ">qwk", ">95 % interval", ">accuracy", ">balanced?", ">MAE", ">qwk by fold?", ">seconds?"]
+    people = found.manifest.speakers
     for protocol in found.folds:
         rows = [row for row in found.rows if row.protocol == protocol]
-        title = f"{protocol}, scored: {rows[0].scored}, {rows[0].n} recordings"
-        console().print(table(columns, [_cells(row) for row in rows], title=title))
+        counted = f", {len(set(people[found.scored_rows].tolist()))} speakers" if people is not None else ""
+        title = f"{protocol}: {rows[0].n} recordings{counted}, scored: {rows[0].scored}"
+        print_table(columns, [_cells(row) for row in rows], title=title)
+        console().print()
     console().print(
-        f"Intervals: cluster bootstrap over {found.cluster}s. Baselines come first, in brackets.", markup=False
+        "In brackets: baselines, to be beaten. qwk: quadratic kappa, 1 perfect, 0 chance; interval: bootstrap\n"
+        f"over {found.cluster}s. balanced: mean accuracy of the levels. MAE: mean error in levels. by fold: mean ± sd."
     )
 
 

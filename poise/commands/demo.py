@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -41,14 +43,13 @@ def demo_command(
 def _draw(findings: Findings) -> None:
     from poise.commands.compare import draw_leaderboard, figure
     from poise.commands.predict import draw_prediction
-    from poise.demo.tour import BY_SPEAKER, N_SHUFFLES, SHIPPED
+    from poise.demo.tour import BY_SPEAKER, CLIPS, N_SHUFFLES, SHIPPED
 
     screen = console()
     report, again, folder = findings.report, findings.second_report, findings.folder
     screen.print(
         f"\n{report.counts['stored']} recordings stored in {report.seconds:.0f} s; again: "
         f"{again.counts['stored']} stored, {again.counts['already']} already there, in {again.seconds:.1f} s",
-        markup=False,
     )
     screen.print()
     draw_leaderboard(findings.comparison)
@@ -58,19 +59,20 @@ def _draw(findings: Findings) -> None:
         f"\n{SHIPPED} on speakers it has not heard: quadratic kappa {figure(by_speaker)}.\n"
         f"  The same with shuffled labels, mean of {N_SHUFFLES}: {figure(findings.shuffled_qwk)} (must be near 0).\n"
         f"  The same on a VideoMAE and a WavLM with random weights: {figure(random)} (they have learnt nothing).",
-        markup=False,
     )
-    screen.print("\nA ninth speaker, three recordings:", markup=False)
+    screen.print("\nA ninth speaker, three recordings:")
     for label, prediction in findings.predictions.items():
-        screen.print(f"made as {label!r}:", markup=False)
+        screen.print(f"made as {label!r}:")
         draw_prediction(prediction)
+    right = sum(label == prediction.label for label, prediction in findings.predictions.items())
+    expected = findings.accuracy(SHIPPED, BY_SPEAKER)
+    screen.print(f"{right} of {len(findings.predictions)} right; the validation by speaker promised {expected:.0%}.")
+    poise = "poise" if shutil.which("poise") else sys.argv[0]
     table = folder / "interviews" / "manifest.csv"
     screen.print(
-        f"\nTry it yourself:\n"
-        f"  poise store ls {folder / 'features'}\n"
-        f"  poise compare {table} --store {folder / 'features'} --labels low,moderate,high"
+        f"\nTry it yourself ({CLIPS.window_s:g}-s clips; the default is 10 s):\n"
+        f"  {poise} store ls {folder / 'features'}\n"
+        f"  {poise} compare {table} --store {folder / 'features'} --labels low,moderate,high"
         " --video motion --audio prosody --head logistic,coral\n"
-        f"  poise predict {folder / 'ninth_speaker_high.mp4'} --model {folder / 'model.zip'}",
-        markup=False,
-        soft_wrap=True,
+        f"  {poise} predict {folder / 'ninth_speaker_high.mp4'} --model {folder / 'model.zip'}",
     )

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from poise.commands.terminal import JsonOption, console, print_json, table
+from poise.commands.terminal import JsonOption, console, print_json, print_table
 
 BASE_MODELS = ("MCG-NJU/videomae-base", "microsoft/wavlm-base-plus")
 
@@ -56,10 +56,21 @@ def doctor(
         print_json({"ok": ok, "checks": [asdict(check) for check in checks]})
     else:
         rows = [[_mark(check), check.name, check.detail] for check in checks]
-        console().print(table(["", "what", "found"], rows))
-        console().print("Ready." if ok else "Not ready: see the lines marked 'broken'.")
+        print_table(["", "what", "found"], rows)
+        console().print(_verdict(checks))
     if not ok:
         raise typer.Exit(1)
+
+
+def _verdict(checks: list[Check]) -> str:
+    if not all(check.ok for check in checks if check.needed):
+        return "Not ready: see the lines marked 'broken'."
+    if not all(check.ok for check in checks if check.name.startswith("weights ")):
+        return (
+            "Ready with the encoders motion and prosody. The default encoders' weights are not here: the first "
+            "extraction downloads them, or give local folders."
+        )
+    return "Ready."
 
 
 def _mark(check: Check) -> str:
@@ -129,7 +140,7 @@ def _weights(model: str) -> Check:
     there = any(
         isinstance(try_to_load_from_cache(model, name), str) for name in ("model.safetensors", "pytorch_model.bin")
     )
-    detail = "in the cache" if there else "not in the cache; the first extraction downloads it, or give a local folder"
+    detail = "in the cache" if there else "not in the cache"
     return Check(name=f"weights {model}", ok=there, needed=False, detail=detail)
 
 

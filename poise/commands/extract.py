@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from poise.extract.pipeline import ExtractProgress
 
 
+_SHOWN_OUTCOMES = 30
+
+
 def register(app: typer.Typer) -> None:
     """Add ``extract`` to the command line."""
     app.command(
@@ -98,15 +101,17 @@ def extract_command(
         print_json(report.to_json())
     else:
         counts = ", ".join(f"{count} {outcome}" for outcome, count in report.counts.items())
-        console().print(f"{counts}, in {report.seconds:.1f} s: {', '.join(report.feature_sets.values())}", markup=False)
+        console().print(f"{counts}, in {report.seconds:.1f} s: {', '.join(report.feature_sets.values())}")
     if report.failed_share > max_failures:
         raise typer.Exit(3)
 
 
 def _tell(report: ExtractReport) -> None:
-    for outcome in report.outcomes:
-        if outcome.reason and outcome.outcome != "already":
-            note(f"{outcome.outcome}: {outcome.path}: {outcome.reason}")
+    told = [outcome for outcome in report.outcomes if outcome.reason]
+    for outcome in told[:_SHOWN_OUTCOMES]:
+        note(f"{outcome.outcome}: {outcome.path}: {outcome.reason}")
+    if len(told) > _SHOWN_OUTCOMES:
+        note(f"and {len(told) - _SHOWN_OUTCOMES} more; --json lists all")
 
 
 @contextmanager
@@ -120,12 +125,16 @@ def _progress_bar(total: int) -> Iterator[Callable[[ExtractProgress], None]]:
         TextColumn("{task.fields[rate]}"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console(stderr=True)) as bar:
-        task = bar.add_task("extracting", total=total, rate="")
+    bar = Progress(*columns, console=console(stderr=True))
+    task = bar.add_task("extracting", total=total, rate="")
+    try:
 
         def advance(state: ExtractProgress) -> None:
+            bar.start()
             seconds = bar.tasks[0].elapsed or 0.0
             rate = f"{state.clips_done / seconds:.1f} clips/s" if seconds > 0 and state.clips_done else ""
             bar.update(task, completed=state.done, total=state.total, rate=rate)
 
         yield advance
+    finally:
+        bar.stop()

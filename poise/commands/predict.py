@@ -77,12 +77,11 @@ def draw_prediction(prediction: Prediction) -> None:
     """One prediction on stdout: the level, when it came from, and what speaks against it."""
     screen = console()
     shares = ", ".join(f"{name} {share:.2f}" for name, share in prediction.proba.items())
-    screen.print(f"{prediction.path}: {prediction.label}  ({shares})", markup=False)
+    screen.print(f"{prediction.path}: {prediction.label}  ({shares})")
+    even = len({round(clip.attention, 9) for clip in prediction.clips}) == 1
     for clip in prediction.clips:
-        alone = max(clip.proba, key=clip.proba.__getitem__) if clip.proba else "–"
-        screen.print(
-            f"  {clip.start_s:6.1f} to {clip.end_s:5.1f} s  attention {clip.attention:.2f}  alone: {alone}",
-            markup=False,
-        )
+        weight = "" if even else f"  attention {clip.attention:.2f}"
+        alone = f"  this clip alone: {max(clip.proba, key=clip.proba.__getitem__)}" if clip.proba else ""
+        screen.print(f"  {clip.start_s:6.1f} to {clip.end_s:5.1f} s{weight}{alone}")
     for doubt in prediction.doubts:
-        screen.print(f"  Do not rely on this: {doubt}.", markup=False)
+        screen.print(f"  Do not rely on this: {doubt}.")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from poise.commands.terminal import JsonOption, StoreOption, console, note, print_json, table
+from poise.commands.terminal import JsonOption, StoreOption, console, note, print_json, print_table
 
 if TYPE_CHECKING:
     from poise.store.index import FeatureSetIndex
@@ -44,8 +44,10 @@ def list_sets(store: StoreArgument, as_json: JsonOption = False) -> None:
         [s.name, s.modality, str(s.dim), str(s.n_recordings), str(s.n_clips), str(s.n_missing), str(s.n_failed)]
         for s in sets
     ]
-    columns = ["feature set", "modality", ">dim", ">recordings", ">clips", ">missing", ">failed"]
-    console().print(table(columns, rows) if rows else "The store is empty.")
+    if rows:
+        print_table(["feature set", "modality?", ">dim?", ">recordings", ">clips", ">missing?", ">failed?"], rows)
+    else:
+        console().print("The store is empty.")
 
 
 def show(
@@ -76,16 +78,18 @@ def _draw(index: FeatureSetIndex) -> None:
 
     feature_set = index.describe()
     screen = console()
-    screen.print(f"[bold]{feature_set.name}[/bold]  {feature_set.n_recordings} recordings, {feature_set.n_clips} clips")
-    screen.print(json.dumps(feature_set.spec, indent=2, sort_keys=True), markup=False)
+    screen.print(
+        f"{feature_set.name}: {feature_set.n_recordings} recordings, {feature_set.n_clips} clips", style="bold"
+    )
+    screen.print(json.dumps(feature_set.spec, indent=2, sort_keys=True))
     for made in index.provenance():
         versions = ", ".join(f"{package} {version}" for package, version in made["versions"].items())
-        screen.print(f"made {made['created']} with {versions}", markup=False)
+        screen.print(f"made {made['created']} with {versions}")
     rows = [
         [entry.paths[0], entry.outcome, str(entry.n_clips), _seconds(entry), entry.key[:12], _remark(entry)]
         for entry in index.entries().values()
     ]
-    screen.print(table(["path", "outcome", ">clips", ">seconds", "key", "remark"], rows))
+    print_table(["path", "outcome", ">clips", ">seconds", "key?", "remark"], rows)
 
 
 def _seconds(entry: Entry) -> str:
@@ -172,10 +176,12 @@ def verify_store(store: StoreArgument, as_json: JsonOption = False) -> None:
         print_json(report.to_json())
     else:
         for problem in report.problems:
-            console().print(f"{problem.segment}: {problem.what}", markup=False)
+            console().print(f"{problem.segment}: {problem.what}")
             for recording in problem.recordings:
-                console().print(f"  {recording}", markup=False)
-        verdict = "all sound" if report.ok else f"{len(report.problems)} damaged"
-        console().print(f"{report.n_checked} segments checked: {verdict}")
+                console().print(f"  {recording}")
+        verdict = "all sound" if report.ok else f"{len(report.problems)} damaged or foreign"
+        console().print(f"{report.n_checked} files checked: {verdict}")
+        if not report.ok:
+            console().print("Move these files away and extract again: only the recordings in them are done anew.")
     if not report.ok:
         raise typer.Exit(1)

@@ -6,6 +6,7 @@ Results go to stdout, everything else to stderr; ``--json`` prints exactly one d
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,10 +15,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from rich.console import Console, RenderableType
+    from rich.console import Console
+    from rich.table import Table
 
     from poise.manifest import Manifest
     from poise.store.bags import Bags
+
+_PIPED_WIDTH = 120
 
 ManifestArgument = Annotated[
     Path, typer.Argument(metavar="MANIFEST", help="CSV with the columns path,label[,speaker][,source][,augmentation].")
@@ -50,13 +54,10 @@ def print_json(document: Any) -> None:
 
 
 def console(*, stderr: bool = False) -> Console:
-    """Where to draw: stdout for results, stderr for progress. Tables keep their width when piped."""
+    """Where to draw: stdout for results, stderr for progress. What is printed is text as it is, without markup."""
     from rich.console import Console
 
-    drawn = Console(stderr=stderr, soft_wrap=True, highlight=False)
-    if not drawn.is_terminal:
-        drawn.width = 120
-    return drawn
+    return Console(stderr=stderr, soft_wrap=True, highlight=False, markup=False, emoji=False)
 
 
 def note(text: str) -> None:
@@ -64,18 +65,43 @@ def note(text: str) -> None:
     typer.echo(text, err=True)
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title: str | None = None) -> RenderableType:
-    """A plain table; columns whose name starts with ``>`` are aligned to the right."""
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = "") -> None:
+    """A table on stdout that fits the terminal.
+
+    Parameters
+    ----------
+    columns : sequence of str
+        Headings. ``>`` in front aligns to the right; ``?`` at the end marks a column that a narrow terminal
+        goes without, the last first.
+    rows : sequence of sequence of str
+    title : str
+    """
+    screen = console()
+    if not screen.is_terminal and not os.environ.get("COLUMNS"):
+        screen.width = _PIPED_WIDTH
+    shown = list(range(len(columns)))
+    drawn = _draw(columns, rows, shown, title)
+    unbounded = screen.options.update(width=10_000)
+    while screen.measure(drawn, options=unbounded).maximum > screen.width and any(columns[i][-1] == "?" for i in shown):
+        shown.remove(max(i for i in shown if columns[i].endswith("?")))
+        drawn = _draw(columns, rows, shown, title)
+    with screen.capture() as capture:
+        screen.print(drawn, soft_wrap=False)
+    lines = [line.rstrip() for line in capture.get().strip("\n").splitlines()]
+    sys.stdout.write("\n".join([*lines, ""]))
+
+
+def _draw(columns: Sequence[str], rows: Sequence[Sequence[str]], shown: Sequence[int], title: str) -> Table:
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    drawn = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="bold", pad_edge=False)
-    for column in columns:
-        right = column.startswith(">")
-        drawn.add_column(column.removeprefix(">"), justify="right" if right else "left", no_wrap=right)
+    drawn = Table(box=box.SIMPLE_HEAD, title=Text(title) if title else None, title_justify="left", title_style="bold")
+    for i in shown:
+        right = columns[i].startswith(">")
+        drawn.add_column(columns[i].strip(">?"), justify="right" if right else "left", overflow="fold", no_wrap=right)
     for row in rows:
-        drawn.add_row(*(Text(cell) for cell in row))
+        drawn.add_row(*(Text(row[i]) for i in shown))
     return drawn
 
 

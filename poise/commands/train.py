@@ -85,10 +85,11 @@ def train_command(
     for warning in trained.warnings:
         note(f"Note: {warning}")
     if as_json:
-        print_json({"model": str(out), "strategy": str(chosen), **trained.to_json()})
+        document = {**trained.comparison.to_json(), "warnings": list(trained.warnings)}
+        print_json({"model": str(out), "strategy": str(chosen), **document})
         return
-    draw_leaderboard(trained)
-    console().print(f"{chosen}, trained on all {len(recordings)} recordings: {out}", markup=False)
+    draw_leaderboard(trained.comparison)
+    console().print(f"\n{chosen}, trained on {trained.bundle.training['n_recordings']} recordings: {out}")
 
 
 def _strategy(bags: Bags, text: str | None, pool: str, fusion: str, head: str) -> Strategy:

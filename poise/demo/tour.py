@@ -83,6 +83,11 @@ class Findings:
         rows = (comparison or self.comparison).rows
         return next(r.metrics.values["qwk"] for r in rows if (r.strategy, r.protocol) == (strategy, protocol))
 
+    def accuracy(self, strategy: str, protocol: str) -> float:
+        """Share of recordings that one line of the leaderboard gets right."""
+        rows = [row for row in self.comparison.rows if (row.strategy, row.protocol) == (strategy, protocol)]
+        return float(rows[0].metrics.values["accuracy"] or 0.0)
+
     def to_json(self) -> dict[str, Any]:
         """As ``poise demo --json`` prints it."""
         return {

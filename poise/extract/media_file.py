@@ -63,8 +63,8 @@ def check_media_file(path: str | os.PathLike[str]) -> Path:
         raise MediaError(f"{absolute} is empty (0 bytes). Expected a media file: {_EXPECTED}.")
     if not _is_container(head):
         raise MediaError(
-            f"{absolute} is not a media file that poise opens: it begins with {head[:8]!r}. Expected {_EXPECTED}; "
-            "convert it first, for example with `ffmpeg -i IN OUT.mp4`."
+            f"{absolute} is not a media file that poise opens: it begins with {head[:8].decode('latin-1')!r}. "
+            f"Expected {_EXPECTED}; convert it first, for example with `ffmpeg -i IN OUT.mp4`."
         )
     return absolute
 

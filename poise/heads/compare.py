@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from poise.errors import StrategyError
 from poise.heads.baselines import make_baselines
+from poise.heads.cautions import find_cautions
 from poise.heads.fusion import available_fusions, modalities_of, usable
 from poise.heads.intervals import Intervals, bootstrap_groups
 from poise.heads.metrics import Scores, compute_scores, count_confusion, summarise
@@ -125,7 +126,7 @@ class Comparison:
             "leaderboard": [row.to_json() for row in self.rows],
             "comparisons": [],
             "audit": None,
-            "audit_reason": "not computed: poise compare has no audit yet",
+            "audit_reason": "this version computes no audit",
             "study": study,
             "warnings": list(self.warnings),
             "label_names": list(self.manifest.label_names),
@@ -195,6 +196,7 @@ def compare(
         raise StrategyError(f"None of the {len(rows)} usable recordings is an original. Score copies too: --score all.")
     cluster = "speaker" if _all_given(manifest.speakers) else "source"
     chosen = list(protocols or default_protocols(manifest))
+    warnings += find_cautions(manifest, bags.keys, chosen)
     folds = {str(one): make_folds(one, manifest, rows=rows, repeats=repeats, seed=seed) for one in chosen}
     contestants = _gather(bags, manifest, strategies, baseline, chosen, cluster, scored, seed)
     count = _Counter(progress, sum(len(each) for each in folds.values()) * len(contestants))

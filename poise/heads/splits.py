@@ -94,13 +94,18 @@ def default_protocols(manifest: Manifest) -> list[Protocol]:
 
     That is one speaker left out where speakers are given, else folds by source where there are
     copies; without either, random folds alone.
+
+    Raises
+    ------
+    ManifestError
+        Some speakers are given and some are not: no default would be honest.
     """
     smallest = int(np.unique(manifest.labels, return_counts=True)[1].min())
-    protocols = [_as_many_folds("stratified", "", smallest)]
-    if manifest.speakers is not None and (manifest.speakers != "").all() and len(set(manifest.speakers)) > 1:
+    protocols = [_as_many_folds("stratified", "", smallest, len(manifest))]
+    if manifest.speakers is not None and len(set(manifest.groups("speaker").tolist())) > 1:
         protocols.append(Protocol(kind="logo", column="speaker"))
     elif manifest.is_copy.any():
-        protocols.append(_as_many_folds("group", "source", len(set(manifest.sources.tolist()))))
+        protocols.append(_as_many_folds("group", "source", len(set(manifest.sources.tolist())), len(manifest)))
     return protocols
 
 
@@ -200,10 +205,10 @@ def _parse_folds(text: str, rest: list[str]) -> int:
     return int(rest[0])
 
 
-def _as_many_folds(kind: str, column: str, members: int) -> Protocol:
+def _as_many_folds(kind: str, column: str, members: int, n_recordings: int) -> Protocol:
     """The protocol with at most five folds that so few members allow, else plain folds."""
     if members < 2:
-        return Protocol(kind="kfold", n_folds=_DEFAULT_FOLDS)
+        return Protocol(kind="kfold", n_folds=max(2, min(_DEFAULT_FOLDS, n_recordings)))
     return Protocol(kind=kind, column=column, n_folds=min(_DEFAULT_FOLDS, members))
 
 
@@ -269,7 +274,7 @@ def _check_counts(
     if len(labels) < protocol.n_folds:
         raise SplitError(
             f"{protocol}: there are {len(labels)} recordings, fewer members than {protocol.n_folds} folds. "
-            f"Use kfold:{max(2, len(labels))} or give more recordings."
+            f"Use the protocol kfold:{max(2, len(labels))} (--cv), or give more recordings."
         )
     counts = np.bincount(labels)
     smallest = int(np.where(counts > 0, counts, len(labels)).argmin())

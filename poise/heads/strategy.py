@@ -227,8 +227,8 @@ def check_pair(pooling: str, head: str) -> None:
     """Refuse a pooling and a head that cannot be trained together."""
     if pooling == "attention" and head not in NEURAL_HEADS:
         raise StrategyError(
-            f"Attention pooling cannot be combined with the head {head}: its weights are learnt together with a "
-            f"neural head ({', '.join(NEURAL_HEADS)}). Use --pool mean,mean-std with {head}."
+            f"Attention pooling does not go with the head {head}: its weights are learnt together with a neural "
+            f"head. Use the head {', '.join(NEURAL_HEADS[:-1])} or {NEURAL_HEADS[-1]}, or another pooling."
         )
 
 

@@ -14,8 +14,8 @@ from poise.errors import OutputError
 from poise.heads.compare import Comparison
 from poise.heads.splits import hash_folds
 
-FILES = ("splits.json", "predictions.csv", "leaderboard.json")
-"""Files of a study; the leaderboard is written last, so that a folder with one is complete."""
+FILES = ("splits.json", "predictions.csv", "leaderboard.csv", "leaderboard.json")
+"""Files of a study: a folder with the first is one, a folder with the last is a complete one."""
 
 
 def write_study(folder: str | os.PathLike[str], comparison: Comparison) -> Path:
@@ -42,6 +42,7 @@ def write_study(folder: str | os.PathLike[str], comparison: Comparison) -> Path:
     writers: dict[str, Callable[[Comparison], str]] = {
         "splits.json": lambda found: _dump(_splits(found)),
         "predictions.csv": _predictions,
+        "leaderboard.csv": _leaderboard,
         "leaderboard.json": lambda found: _dump(found.to_json(study=str(path))),
     }
     try:
@@ -60,7 +61,7 @@ def _check_folder(path: Path) -> None:
         raise OutputError(f"The folder {path} cannot be read: {error.strerror}. Choose another --out.") from error
     if path.exists() and not path.is_dir():
         raise OutputError(f"{path} is a file; a study is a folder. Choose another --out.")
-    if names and not names & set(FILES):
+    if names and FILES[0] not in names:
         raise OutputError(
             f"The folder {path} holds {len(names)} files but no study, so it is left as it is. "
             "Choose a new or empty folder for --out."
@@ -101,9 +102,22 @@ def _predictions(comparison: Comparison) -> str:
     names = comparison.manifest.label_names
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    fixed = ["path", "protocol", "strategy", "repeat", "fold", "scored", "label", "predicted"]
+    fixed = ["path", "speaker", "protocol", "strategy", "repeat", "fold", "scored", "label", "predicted"]
     writer.writerow([*fixed, *(f"proba_{name}" for name in names)])
     writer.writerows(_prediction_rows(comparison))
+    return text.getvalue()
+
+
+def _leaderboard(comparison: Comparison) -> str:
+    """The leaderboard as a table; an undefined number is an empty cell."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    names = list(comparison.rows[0].metrics.values)
+    writer.writerow(["strategy", "protocol", "scored", "n", "baseline", *names, "qwk_low", "qwk_high"])
+    for row in comparison.rows:
+        values = [row.metrics.values[name] for name in names]
+        fixed = [row.strategy, row.protocol, row.scored, row.n, int(row.baseline)]
+        writer.writerow([*fixed, *values, *(row.interval.values["qwk"] or (None, None))])
     return text.getvalue()
 
 
@@ -115,6 +129,7 @@ def _prediction_rows(comparison: Comparison) -> Iterator[list[Any]]:
             for place, row in enumerate(found.rows.tolist()):
                 yield [
                     manifest.paths[row],
+                    "" if manifest.speakers is None else manifest.speakers[row],
                     protocol,
                     strategy,
                     repeat,

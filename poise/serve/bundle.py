@@ -79,10 +79,11 @@ def write_bundle(path: str | os.PathLike[str], bundle: Bundle) -> None:
     Raises
     ------
     OutputError
-        The file cannot be written.
+        The file cannot be written, or there is another kind of file in its place.
     """
     import safetensors.numpy
 
+    _check_target(Path(path))
     document = {
         "schema_version": SCHEMA_VERSION,
         "label_names": list(bundle.label_names),
@@ -113,6 +114,22 @@ def write_bundle(path: str | os.PathLike[str], bundle: Bundle) -> None:
     except OSError as error:
         reason = error.__cause__ if isinstance(error, StoreWriteError) else error
         raise OutputError(f"The model cannot be written to {path}: {reason}. Give another --out.") from error
+
+
+def _check_target(path: Path) -> None:
+    """Replace an older model, and nothing else: a slip of the hand must not cost a table of labels."""
+    if path.is_dir():
+        raise OutputError(f"{path} is a folder. Give the name of a file, as model.zip.")
+    if path.exists() and not _is_bundle(path):
+        raise OutputError(f"{path} exists and is not a model, so it is left as it is. Give another --out.")
+
+
+def _is_bundle(path: Path) -> bool:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return "bundle.json" in archive.namelist()
+    except (zipfile.BadZipFile, OSError):
+        return False
 
 
 def read_bundle(path: str | os.PathLike[str]) -> Bundle:

@@ -36,12 +36,19 @@ def write_card(document: Mapping[str, Any]) -> str:
         "",
         "## Intended use and limits",
         "",
-        "For feedback on recordings like those it was trained on: the same kind of task, language and camera. The "
-        "figures above say how well it does on speakers it has not heard, as far as the protocol kept speakers "
-        "apart. Not for decisions about people: hiring, grading, diagnosis.",
+        "For feedback on recordings like those it was trained on: the same kind of task, language and camera. "
+        + _honesty(document["validation"])
+        + " Not for decisions about people: hiring, grading, diagnosis.",
         "",
     ]
     return "\n".join(lines)
+
+
+def _honesty(rows: list[Mapping[str, Any]]) -> str:
+    apart = sorted({row["protocol"] for row in rows if ":speaker" in row["protocol"]})
+    if apart:
+        return f"The figures under {', '.join(apart)} say how well it does on speakers it has not heard."
+    return "No figure says how well it does on speakers it has not heard: no protocol kept speakers apart."
 
 
 def _validation(rows: list[Mapping[str, Any]]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -20,6 +21,25 @@ from poise.store.schema import Spec
 from poise.store.writer import library_versions
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Training:
+    """What :func:`train` did.
+
+    Attributes
+    ----------
+    comparison : Comparison
+        How the strategy was validated, beside the baselines.
+    bundle : Bundle
+        What was written.
+    warnings : tuple of str
+        What to know before using the model.
+    """
+
+    comparison: Comparison
+    bundle: Bundle
+    warnings: tuple[str, ...]
+
+
 def train(
     bags: Bags,
     manifest: Manifest,
@@ -32,7 +52,7 @@ def train(
     repeats: int = 1,
     seed: int = 0,
     progress: Progress | None = None,
-) -> Comparison:
+) -> Training:
     """Validate a strategy, fit it on all recordings, and write both into a bundle.
 
     Parameters
@@ -52,8 +72,7 @@ def train(
 
     Returns
     -------
-    Comparison
-        How the strategy was validated, beside the baselines.
+    Training
 
     Raises
     ------
@@ -92,7 +111,9 @@ def train(
         versions=library_versions(),
     )
     write_bundle(path, bundle)
-    return found
+    imported = [modality for modality, spec in bundle.extraction.items() if "imported" in spec]
+    cannot = f"The features of {' and '.join(imported)} were imported, so this model cannot predict media files."
+    return Training(comparison=found, bundle=bundle, warnings=(*found.warnings, *([cannot] if imported else [])))
 
 
 def _without_time(row: dict[str, Any]) -> dict[str, Any]:

@@ -84,7 +84,7 @@ class Bag:
     clip_times: dict[str, NDArray[np.float64]]
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Bags(Sequence[Bag]):
     """Clips of many recordings, aligned with the rows of a manifest; works as ``X`` in scikit-learn.
 
@@ -132,6 +132,10 @@ class Bags(Sequence[Bag]):
 
     def __len__(self) -> int:
         return len(self.keys)
+
+    def __repr__(self) -> str:
+        sides = [f"{name} {len(side.values)} clips x {side.dim}" for name, side in self.modalities.items()]
+        return f"Bags({len(self)} recordings: {', '.join(sides)})"
 
     @property
     def shape(self) -> tuple[int]:

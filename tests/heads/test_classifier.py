@@ -189,7 +189,7 @@ def test_class_weights_equal_sample_weights():
     [
         ({"pooling": "maen"}, "no pooling 'maen'. Did you mean 'mean'"),
         ({"head": "corm"}, "no head 'corm'. Did you mean"),
-        ({"pooling": "attention"}, "Attention pooling cannot be combined with the head logistic"),
+        ({"pooling": "attention"}, "Attention pooling does not go with the head logistic"),
         ({"C": -1.0}, "C=-1.0 of a strategy: expected a number above 0"),
         ({"class_weight": "even"}, "class_weight=even"),
         ({"fusion": "smell"}, "needs smell, but the features are of"),

@@ -104,7 +104,7 @@ def test_only_the_rows_asked_for_are_split():
     [
         ("kfold:3", [1, 1, 1, 1], None, "one label .moderate.: there is one class only"),
         ("kfold:3", [0, -1, 1], None, "1 of 3 recordings have no label"),
-        ("kfold:5", [0, 1, 0], None, "3 recordings, fewer members than 5 folds. Use kfold:3"),
+        ("kfold:5", [0, 1, 0], None, "3 recordings, fewer members than 5 folds. Use the protocol kfold:3"),
         (
             "stratified:3",
             [0, 0, 0, 1, 1],

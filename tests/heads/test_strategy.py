@@ -54,7 +54,7 @@ def test_settings_have_their_own_types_and_their_order_does_not_matter():
         ("mean/early/corn:class_weight=equal", "expected none or balanced"),
         ("mean/early/corn:hidden", "'hidden' is not a setting. Expected name=value"),
         ("mean/early/corn:hidden=1,hidden=2", "hidden is given twice"),
-        ("attention/early/ridge", "Attention pooling cannot be combined with the head ridge"),
+        ("attention/early/ridge", "Attention pooling does not go with the head ridge.*head softmax, coral or corn"),
     ],
 )
 def test_wrong_strategy_is_refused_with_the_way_out(text, message):
