@@ -5,9 +5,11 @@ Nothing here reads features.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import stat
 import time
 from pathlib import Path
 
@@ -24,6 +26,8 @@ def file_key(path: str | os.PathLike[str]) -> str:
     OSError
         The file cannot be read.
     """
+    if not stat.S_ISREG(os.stat(path).st_mode):  # a pipe would be waited on for ever
+        raise OSError(errno.EINVAL, "not a regular file", os.fspath(path))
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -50,13 +54,9 @@ class KeyCache:
     def _read(self) -> dict[str, list[int | str]]:
         try:
             known = json.loads(self._file.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return {}  # a cache that cannot be read is a cache that is not there
         return known if isinstance(known, dict) else {}
-
-    def knows(self, path: str | os.PathLike[str]) -> bool:
-        """Whether this file was hashed before, in whatever state it was then."""
-        return os.path.abspath(path) in self._known
 
     def key(self, path: str | os.PathLike[str]) -> str:
         """Key of the file, hashed only if it changed since the last time.

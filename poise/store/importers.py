@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import io
+import math
 import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -22,6 +22,7 @@ from poise.store.store import FeatureStore
 _DIM = 768
 _ENCODERS: dict[Modality, str] = {"video": "videomae-base", "audio": "wavlm-base-plus"}
 _MAX_FILE_BYTES = 1 << 30
+_TOO_LARGE = "larger than 1 GB"
 
 UNDERSTOOD = "`clips` (n, 1536) = video 768 ++ audio 768, or `vmae` and / or `wavl` (768,)"
 
@@ -86,8 +87,8 @@ def import_npz(store: FeatureStore, source: Path, *, collection: str | None = No
     """
     specs = {modality: import_spec(modality, collection or source.stem) for modality in _ENCODERS}
     writers = {modality: store.writer(spec) for modality, spec in specs.items()}
-    known = {modality: store.entries(spec) for modality, spec in specs.items()}
-    old = {modality: store.find(writer.folder.name, modality) for modality, writer in writers.items()}
+    old = {modality: store.index(spec) for modality, spec in specs.items()}
+    known = {modality: index.entries() if index is not None else {} for modality, index in old.items()}
     failed: list[tuple[str, str]] = []
     n_stored = n_already = n_clips = 0
     seen: dict[str, str] = {}
@@ -159,13 +160,7 @@ def _npz_files(source: Path) -> Iterator[tuple[str, bytes | str]]:
     """Name and content of every .npz file; a text in place of the content is the reason why it has none."""
     if source.is_dir():
         for path in sorted(source.rglob("*.npz")):
-            try:
-                content: bytes | str = (
-                    path.read_bytes() if path.stat().st_size <= _MAX_FILE_BYTES else "larger than 1 GB"
-                )
-            except OSError as error:
-                content = f"cannot be read: {error.strerror}"
-            yield path.relative_to(source).as_posix(), content
+            yield path.relative_to(source).as_posix(), _read_file(path)
         return
     if not source.is_file():
         raise ImportFormatError(f"There is no folder or ZIP at {source}.")
@@ -175,17 +170,26 @@ def _npz_files(source: Path) -> Iterator[tuple[str, bytes | str]]:
                 hidden = any(part.startswith((".", "__MACOSX")) for part in PurePosixPath(info.filename).parts)
                 if info.filename.endswith(".npz") and not hidden:
                     yield info.filename, _read_member(archive, info)
-    except (zipfile.BadZipFile, OSError) as error:
+    except (zipfile.BadZipFile, OSError, NotImplementedError) as error:
         raise ImportFormatError(f"{source} is neither a folder nor a ZIP that can be read: {error}.") from error
+
+
+def _read_file(path: Path) -> bytes | str:
+    try:
+        if not path.is_file():  # a pipe would be waited on for ever
+            return "not a regular file"
+        return path.read_bytes() if path.stat().st_size <= _MAX_FILE_BYTES else _TOO_LARGE
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
 
 
 def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes | str:
     if info.file_size > _MAX_FILE_BYTES:
-        return "larger than 1 GB"
+        return _TOO_LARGE
     try:
         return archive.read(info)
-    except (zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError, EOFError) as error:
-        return f"cannot be unpacked: {error}"
+    except Exception as error:  # noqa: BLE001  each way of compressing has errors of its own
+        return f"cannot be unpacked: {_first_line(error)}"
 
 
 def _read_arrays(content: bytes | str) -> dict[Modality, NDArray[np.float32]]:
@@ -193,10 +197,11 @@ def _read_arrays(content: bytes | str) -> dict[Modality, NDArray[np.float32]]:
     if isinstance(content, str):
         raise ImportFormatError(content)
     try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-            arrays = {name: np.asarray(archive[name]) for name in archive.files}
-    except (ValueError, OSError, MemoryError, zipfile.BadZipFile, zlib.error, EOFError, KeyError, TypeError) as error:
-        raise ImportFormatError(f"not an .npz that can be read: {error}") from error
+        arrays = _load_npz(content)
+    except ImportFormatError:
+        raise
+    except Exception as error:  # what foreign bytes do to a parser is that file's affair
+        raise ImportFormatError(f"not an .npz that can be read: {_first_line(error)}") from error
     clips = arrays.get("clips")
     if clips is not None and clips.ndim == 2 and clips.shape[1] == 2 * _DIM and len(clips) and _is_float(clips):
         return {"video": clips[:, :_DIM].astype(np.float32), "audio": clips[:, _DIM:].astype(np.float32)}
@@ -211,3 +216,29 @@ def _read_arrays(content: bytes | str) -> dict[Modality, NDArray[np.float32]]:
 
 def _is_float(array: NDArray[Any]) -> bool:
     return array.dtype.kind == "f"
+
+
+def _load_npz(content: bytes) -> dict[str, NDArray[Any]]:
+    """The arrays of an .npz, unpacked only as far as its own directory says that they are small."""
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        if sum(info.file_size for info in archive.infolist()) > _MAX_FILE_BYTES:
+            raise ImportFormatError(_TOO_LARGE)
+        return {info.filename.removesuffix(".npy"): _load_npy(archive.read(info)) for info in archive.infolist()}
+
+
+def _load_npy(content: bytes) -> NDArray[Any]:
+    """One array, after its header was held against its bytes: it may claim any size."""
+    file = io.BytesIO(content)
+    version = np.lib.format.read_magic(file)
+    read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, fortran, dtype = read_header(file)
+    if dtype.hasobject:
+        raise ImportFormatError("not an .npz that can be read: it holds Python objects, which are never loaded")
+    if math.prod(shape) * dtype.itemsize != len(content) - file.tell():
+        raise ImportFormatError(f"not an .npz that can be read: {shape} {dtype} is not what its bytes hold")
+    values = np.frombuffer(content, dtype=dtype, offset=file.tell())
+    return values.reshape(shape, order="F" if fortran else "C")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

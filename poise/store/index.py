@@ -136,7 +136,7 @@ def read_spec(folder: Path) -> dict[str, Any]:
         spec = json.loads(text)
         if text != canonical_json(spec) or set_name(spec) != folder.name:
             raise StoreDamagedError(f"{folder / 'spec.json'} is not the spec that the folder's name says: it changed.")
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         if isinstance(error, StoreDamagedError):
             raise
         raise StoreDamagedError(f"{folder / 'spec.json'} cannot be read: {error}") from error

@@ -15,9 +15,8 @@ from poise.store.schema import Entry
 class RowFinder:
     """Finds the keys of a manifest's rows among the recordings of one feature set.
 
-    A file that was hashed before on this machine is known by its bytes, so that a changed file is noticed.
-    Otherwise the path as the manifest gives it counts, and only then is a file hashed: a store is mostly
-    read where the media are not.
+    A file that is on this machine is known by its bytes alone. Where it is not (a store is mostly read where the
+    media are not), the path as the manifest gives it counts.
 
     Parameters
     ----------
@@ -33,12 +32,12 @@ class RowFinder:
         self._entries = entries
         self._cache = cache
         self._imported = imported
-        self._by_path: dict[str, str] = {}
-        self._by_stem: dict[str, list[str]] = {}
+        self._by_path: dict[str, dict[str, None]] = {}
+        self._by_stem: dict[str, dict[str, None]] = {}
         for key, entry in entries.items():
             for path in entry.paths:
-                self._by_path[os.path.normpath(path)] = key
-                self._by_stem.setdefault(PurePath(path).stem, []).append(key)
+                self._by_path.setdefault(os.path.normpath(path), {})[key] = None
+                self._by_stem.setdefault(PurePath(path).stem, {})[key] = None
 
     def keys(self, manifest: Manifest) -> list[str | None]:
         """Key of every row; None where the feature set does not know the recording.
@@ -46,23 +45,29 @@ class RowFinder:
         Raises
         ------
         FeaturesMissingError
-            The file name of a row is the name of several imported recordings, or of several rows.
+            A row can mean several stored recordings, or several rows mean one imported recording.
         """
         if self._imported:
             return self._keys_by_name(manifest)
-        return [self._key(manifest, row) for row in range(len(manifest))]
+        keys = [self._key(manifest, row) for row in range(len(manifest))]
+        self._cache.save()
+        return keys
 
     def _key(self, manifest: Manifest, row: int) -> str | None:
-        file = manifest.file(row)
-        path = os.path.normpath(manifest.paths[row])
-        there = file.is_file()
-        if (there and self._cache.knows(file)) or (there and path not in self._by_path):
-            try:
-                key = self._cache.key(file)
-            except OSError:
-                return self._by_path.get(path)
-            return key if key in self._entries else None
-        return self._by_path.get(path)
+        try:
+            key = self._cache.key(manifest.file(row))
+        except (OSError, ValueError):
+            return self._key_by_path(manifest, row)
+        return key if key in self._entries else None
+
+    def _key_by_path(self, manifest: Manifest, row: int) -> str | None:
+        found = list(self._by_path.get(os.path.normpath(manifest.paths[row]), ()))
+        if len(found) > 1:
+            raise FeaturesMissingError(
+                f"{manifest.line(row)}: {len(found)} different files were extracted under this path, and the file is "
+                "not here to tell which is meant. Use a store for each set of recordings, or bring the files along."
+            )
+        return found[0] if found else None
 
     def _keys_by_name(self, manifest: Manifest) -> list[str | None]:
         seen: dict[str, int] = {}
@@ -70,7 +75,7 @@ class RowFinder:
         for row, path in enumerate(manifest.paths):
             name = PurePath(path).name
             # a path without an ending may itself hold a dot
-            found = self._by_stem.get(name) or self._by_stem.get(PurePath(path).stem) or []
+            found = list(self._by_stem.get(name) or self._by_stem.get(PurePath(path).stem) or ())
             if len(found) > 1:
                 raise FeaturesMissingError(
                     f"{manifest.line(row)}: {len(found)} imported recordings are named {name!r}. "

@@ -9,7 +9,7 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import h5py
 import numpy as np
@@ -87,7 +87,7 @@ def read_segment(path: Path, spec: Spec) -> Segment:
     try:
         with h5py.File(path, "r") as file:
             return _read_index(path, file, spec)
-    except (OSError, KeyError, ValueError, RuntimeError, TypeError, AttributeError, OverflowError) as error:
+    except (OSError, LookupError, ValueError, RuntimeError, TypeError, AttributeError, OverflowError) as error:
         if isinstance(error, StoreDamagedError):
             raise
         raise _damaged(path, f"it cannot be read as a segment: {error}") from error
@@ -99,7 +99,8 @@ def _read_index(path: Path, file: h5py.File, spec: Spec) -> Segment:
     if file.attrs["fingerprint"] != fingerprint(spec):
         raise _damaged(path, f"made with the settings {file.attrs['fingerprint']}, expected {fingerprint(spec)}")
     embeddings, times = (_contiguous(path, file, name) for name in ("embeddings", "clip_times"))
-    table = {name: _column(path, file["recordings"], name) for name in sorted(_COLUMNS)}
+    recordings, names = (_group(path, file, name) for name in ("recordings", "names"))
+    table = {name: _column(path, recordings, name) for name in sorted(_COLUMNS)}
     segment = Segment(
         path=path,
         keys=_texts(table["key"]),
@@ -111,7 +112,7 @@ def _read_index(path: Path, file: h5py.File, spec: Spec) -> Segment:
         n_clips=table["n_clips"].astype(np.int64),
         attempts=table["attempts"].astype(np.int64),
         durations_s=table["duration_s"].astype(np.float64),
-        names=tuple(zip(*(_texts(_column(path, file["names"], name)) for name in ("key", "path")), strict=True)),
+        names=tuple(zip(*(_texts(_column(path, names, name)) for name in ("key", "path")), strict=True)),
         provenance={"created": str(file.attrs["created"]), "versions": json.loads(file.attrs["versions"])},
         _shape=embeddings.shape,
         _dtype=embeddings.dtype,
@@ -129,13 +130,21 @@ def _contiguous(path: Path, file: h5py.File, name: str) -> h5py.Dataset:
     if not isinstance(dataset, h5py.Dataset) or dataset.is_virtual or dataset.external or dataset.chunks:
         raise _damaged(path, f"/{name} is not a contiguous dataset of this file")
     end = (dataset.id.get_offset() or 0) + dataset.size * dataset.dtype.itemsize
-    if dataset.dtype.kind != "f" or end > path.stat().st_size:
+    wanted = ("<f2", "<f4") if name == "embeddings" else ("<f8",)
+    if dataset.ndim < 2 or dataset.dtype.str not in wanted or end > path.stat().st_size:
         raise _damaged(path, f"/{name} has {dataset.shape} {dataset.dtype}, more than the file holds")
     return dataset
 
 
-def _column(path: Path, group: Any, name: str) -> NDArray[Any]:
-    link = group.get(name, getlink=True) if isinstance(group, h5py.Group) else None
+def _group(path: Path, file: h5py.File, name: str) -> h5py.Group:
+    group = file[name] if isinstance(file.get(name, getlink=True), h5py.HardLink) else None
+    if not isinstance(group, h5py.Group):
+        raise _damaged(path, f"/{name} is not a group of this file")
+    return group
+
+
+def _column(path: Path, group: h5py.Group, name: str) -> NDArray[Any]:
+    link = group.get(name, getlink=True)
     dataset = group[name] if isinstance(link, h5py.HardLink) else None
     if not isinstance(dataset, h5py.Dataset) or dataset.is_virtual or dataset.external or dataset.ndim != 1:
         raise _damaged(path, f"/recordings/{name} is not a column of this file")
@@ -155,9 +164,15 @@ def _check_index(segment: Segment, spec: Spec, times_shape: tuple[int, ...]) -> 
             segment.path,
             f"embeddings {segment._shape} {segment._dtype}, expected (..., {spec['encoder']['dim']}) {spec['dtype']}",
         )
-    lengths = {len(column) for column in (segment.keys, segment.paths, segment.outcomes, segment.offsets)}
-    if len(lengths) != 1 or times_shape != (n_rows, 2):
+    columns = (
+        *(segment.keys, segment.paths, segment.outcomes, segment.reasons, segment.flags),
+        *(segment.offsets, segment.n_clips, segment.attempts, segment.durations_s),
+    )
+    if len({len(column) for column in columns}) != 1 or times_shape != (n_rows, 2):
         raise _damaged(segment.path, "columns of different lengths")
+    stored = [outcome == "stored" for outcome in segment.outcomes]
+    if not set(segment.outcomes) <= set(get_args(Outcome)) or stored != (segment.n_clips > 0).tolist():
+        raise _damaged(segment.path, "outcomes that do not fit the clips")
     expected = np.cumsum(segment.n_clips) - segment.n_clips
     if (segment.n_clips < 0).any() or (segment.offsets != expected).any() or segment.n_clips.sum() != n_rows:
         raise _damaged(segment.path, "the offsets of its recordings do not fit its embeddings")

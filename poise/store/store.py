@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from poise.errors import (
@@ -22,7 +22,7 @@ from poise.manifest import Manifest
 from poise.store.bags import Bags
 from poise.store.durable import is_temporary, remove_leftovers, write_durably, write_error
 from poise.store.identity import KeyCache
-from poise.store.index import FeatureSetIndex, read_spec
+from poise.store.index import FeatureSetIndex, read_spec, segment_files
 from poise.store.lookup import RowFinder
 from poise.store.schema import (
     FORMAT_VERSION,
@@ -73,7 +73,7 @@ class FeatureStore:
             )
         try:
             version = json.loads(marker.read_text(encoding="utf-8"))["format_version"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise StoreDamagedError(f"{marker} cannot be read: {error}") from error
         if version != FORMAT_VERSION:
             raise StoreDamagedError(
@@ -96,7 +96,8 @@ class FeatureStore:
         if not (folder / MARKER).is_file():
             try:
                 folder.mkdir(parents=True, exist_ok=True)
-                if any(not is_temporary(item) for item in folder.iterdir()):
+                others = [item for item in folder.iterdir() if item.name != MARKER and not is_temporary(item)]
+                if others and not (folder / MARKER).is_file():  # another process may have just made it
                     raise StoreDamagedError(
                         f"{folder} holds other files and is not a feature store. Give a new or empty folder."
                     )
@@ -108,8 +109,9 @@ class FeatureStore:
         return cls.open(folder)
 
     def folders(self) -> list[Path]:
-        """Folders of the feature sets, by name."""
-        return sorted(path for path in self.path.iterdir() if (path / "spec.json").is_file())
+        """Folders of the feature sets that hold something, by name."""
+        made = (path for path in self.path.iterdir() if (path / "spec.json").is_file())
+        return sorted(path for path in made if segment_files(path))
 
     def indexes(self) -> Iterator[FeatureSetIndex]:
         """The index of every feature set."""
@@ -121,8 +123,13 @@ class FeatureStore:
 
     def entries(self, spec: Spec) -> dict[str, Entry]:
         """What is known of each recording in the feature set of ``spec``, by key; empty if there is none yet."""
+        index = self.index(spec)
+        return index.entries() if index is not None else {}
+
+    def index(self, spec: Spec) -> FeatureSetIndex | None:
+        """The index of the feature set of ``spec``; None if there is none yet."""
         folder = self.path / set_name(spec)
-        return FeatureSetIndex(folder).entries() if (folder / "spec.json").is_file() else {}
+        return FeatureSetIndex(folder) if (folder / "spec.json").is_file() else None
 
     def writer(self, spec: Spec, on_durable: Callable[[Sequence[str]], None] | None = None) -> SegmentWriter:
         """A writer into the feature set of ``spec``, which is made if there is none yet.
@@ -173,19 +180,20 @@ class FeatureStore:
         """
         if name == "none":
             return None
-        indexes = [index for index in self.indexes() if index.spec["modality"] == modality]
-        found = [index for index in indexes if name is None or _answers(index, name)]
+        folders = self.folders()
+        specs = {folder: read_spec(folder) for folder in folders if name is None or _answers(folder, name)}
+        found = [folder for folder, spec in specs.items() if spec["modality"] == modality]
         if not found and name is None:
             return None
         if not found:
-            held = ", ".join(index.folder.name for index in indexes) or "none"
+            held = ", ".join(folder.name for folder in folders) or "none"
             raise FeatureSetNotFoundError(
-                f"{self.path} has no {modality} feature set {name!r}. It has: {held}. "
+                f"{self.path} has no {modality} feature set {name!r}. It holds: {held}. "
                 f"Extract it, or choose one with --{modality}."
             )
         if len(found) > 1:
-            raise AmbiguousFeatureSetError(_ambiguous(found, name, modality))
-        return found[0]
+            raise AmbiguousFeatureSetError(_ambiguous({folder: specs[folder] for folder in found}, name, modality))
+        return FeatureSetIndex(found[0])
 
     def load(self, manifest: Manifest, *, video: str | None = None, audio: str | None = None) -> Bags:
         """Features of every recording of a manifest, aligned with its rows.
@@ -230,20 +238,20 @@ class FeatureStore:
         )
 
 
-def _answers(index: FeatureSetIndex, name: str) -> bool:
-    return name == str(index.spec["encoder"]["name"]) or ("@" in name and index.folder.name.startswith(name))
+def _answers(folder: Path, name: str) -> bool:
+    """Whether a name means this feature set; all of it is in the folder's name, which the spec is checked against."""
+    encoder = folder.name.rpartition("@")[0]
+    return name == encoder or ("@" in name and folder.name.startswith(name))
 
 
-def _ambiguous(found: Sequence[FeatureSetIndex], name: str | None, modality: str) -> str:
-    lines = [
-        f"{'Several' if name is None else repr(name) + ' names several'} {modality} feature sets"
-        + (" are there:" if name is None else ":")
-    ]
-    lines += [f"  {index.folder.name}" for index in found]
-    for other in found[1:]:
-        shown = spec_differences(found[0].spec, other.spec)[:6]
-        lines.append(f"  {found[0].folder.name} / {other.folder.name} differ in {'; '.join(shown)}")
-    lines.append(f"Choose one with --{modality} {found[0].folder.name}")
+def _ambiguous(found: Mapping[Path, Spec], name: str | None, modality: str) -> str:
+    first, *others = found
+    lines = [f"Several {modality} feature sets are there:" if name is None else f"{name!r} names several feature sets:"]
+    lines += [f"  {folder.name}" for folder in found]
+    for other in others:
+        shown = spec_differences(found[first], found[other])[:6]
+        lines.append(f"  {first.name} / {other.name} differ in {'; '.join(shown)}")
+    lines.append(f"Choose one with --{modality} {first.name}")
     return "\n".join(lines)
 
 

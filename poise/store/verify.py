@@ -68,7 +68,7 @@ def verify(store: FeatureStore) -> VerifyReport:
     """
     problems: list[Problem] = []
     n_checked = 0
-    for folder in sorted(path for path in store.path.iterdir() if path.is_dir() and "@" in path.name):
+    for folder in sorted(path for path in store.path.iterdir() if path.is_dir() and path.name != "cache"):
         try:
             spec = read_spec(folder)
         except StoreDamagedError as error:

@@ -1,5 +1,7 @@
 """Promises of importing: two layouts are understood, everything else is refused by name."""
 
+import io
+import os
 import zipfile
 from pathlib import Path
 
@@ -125,3 +127,63 @@ def test_two_recordings_of_one_name_are_not_confused(tmp_path: Path) -> None:
     assert "has the same name" in report.failed[0][1]
     with pytest.raises(FeaturesMissingError, match="have the same file name"):
         store.load(manifest_of(tmp_path, "p/a.mp4", "q/a.mp4"))
+
+
+def hostile_npz(kind: str) -> bytes:
+    """Bytes that are an .npz in name, or a large one."""
+    good = io.BytesIO()
+    np.savez(good, clips=clips(1))
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        match kind:
+            case "bomb":
+                with archive.open("clips.npy", "w", force_zip64=True) as member:
+                    for _ in range(1100):
+                        member.write(bytes(1 << 20))
+            case "header":
+                header = "{'descr': '<f4', 'fortran_order': False, 'shape': (9999999999, 1536), }"
+                padded = header.ljust(117) + "\n"
+                archive.writestr(
+                    "clips.npy", b"\x93NUMPY\x01\x00" + len(padded).to_bytes(2, "little") + padded.encode()
+                )
+            case "tokens":
+                archive.writestr("clips.npy", zipfile.ZipFile(good).read("clips.npy").replace(b"{'descr'", b"{'des'c'"))
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["bomb", "header", "tokens"])
+def test_a_hostile_npz_costs_only_itself(tmp_path: Path, kind: str) -> None:
+    """A bomb, a header that claims terabytes and a header that is no Python are each one refused file."""
+    source = save(tmp_path / "c", "good", clips=clips(1)).parent
+    (source / "hostile.npz").write_bytes(hostile_npz(kind))
+    os.mkfifo(source / "pipe.npz")
+    report = import_npz(FeatureStore.create(tmp_path / "s"), source)
+    assert report.n_stored == 1
+    assert [name for name, _ in report.failed] == ["hostile.npz", "pipe.npz"]
+    assert report.failed[1][1] == "not a regular file"
+
+
+def test_a_damaged_member_of_a_zip_costs_only_itself(tmp_path: Path) -> None:
+    """Encrypted or damaged members are named, the rest of the ZIP is imported."""
+    for name in ("a", "b"):
+        save(tmp_path / "c", name, clips=clips(1))
+    path = tmp_path / "c.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_LZMA) as archive:
+        for name in ("a", "b"):
+            archive.write(tmp_path / "c" / f"{name}.npz", f"{name}.npz")
+    data = bytearray(path.read_bytes())
+    data[60] ^= 0xFF
+    path.write_bytes(data)
+    report = import_npz(FeatureStore.create(tmp_path / "s"), path)
+    assert report.n_stored == 1
+    assert report.failed[0][0] == "a.npz"
+
+
+def test_a_modality_may_come_in_a_later_import(tmp_path: Path) -> None:
+    """The same recording from another folder adds what was missing, and its name still means one recording."""
+    first = save(tmp_path / "x", "r", vmae=np.ones(768)).parent
+    second = save(tmp_path / "y" / "sub", "r", vmae=np.ones(768), wavl=np.zeros(768)).parent.parent
+    store = FeatureStore.create(tmp_path / "s")
+    for source in (first, second):
+        import_npz(store, source, collection="c")
+    assert store.load(manifest_of(tmp_path, "r.mp4")).modalities["audio"].n_clips.tolist() == [1]

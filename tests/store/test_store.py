@@ -127,7 +127,7 @@ def test_a_feature_set_that_is_not_there_is_named_with_those_that_are(tmp_path: 
     store = FeatureStore.create(tmp_path / "s")
     with store.writer(make_spec()) as writer:
         writer.add(make_features("a"))
-    with pytest.raises(FeatureSetNotFoundError, match="no video feature set 'videomae'.*It has: motion@"):
+    with pytest.raises(FeatureSetNotFoundError, match="no video feature set 'videomae'.*It holds: motion@"):
         store.find("videomae", "video")
     assert store.find("none", "video") is None
     assert store.find(None, "audio") is None
@@ -229,12 +229,62 @@ def test_a_file_is_found_by_its_bytes_under_any_name(tmp_path: Path) -> None:
     media.rename(tmp_path / "b.mp4")
     assert len(store.load(manifest_of(tmp_path, "b.mp4"))) == 1
     assert len(store.load(manifest_of(tmp_path, "a.mp4"))) == 1  # not on this machine: its path counts
-    os.utime(tmp_path / "b.mp4", (1e9, 1e9))
-    time.sleep(2.1)  # younger files may still change unseen and are not remembered
-    store.keys.key(tmp_path / "b.mp4")
     (tmp_path / "b.mp4").write_bytes(b"two")
     with pytest.raises(FeaturesMissingError, match="its file changed since"):
         store.load(manifest_of(tmp_path, "b.mp4"))
+
+
+def test_the_same_path_in_two_folders_is_never_mixed_up(tmp_path: Path) -> None:
+    """Files that are here are known by their bytes; where they are not, a path that means two of them is refused."""
+    store = FeatureStore.create(tmp_path / "s")
+    for folder in ("d1", "d2"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "a.mp4").write_bytes(folder.encode())
+        with store.writer(make_spec()) as writer:
+            writer.add(make_features(folder, path="a.mp4", key=file_key(tmp_path / folder / "a.mp4")))
+    for folder in ("d1", "d2"):
+        bags = store.load(manifest_of(tmp_path / folder, "a.mp4"))
+        expected = make_features(folder).embeddings.astype(np.float16)
+        np.testing.assert_array_equal(bags[0].values["video"], expected)
+    with pytest.raises(
+        FeaturesMissingError, match=r"line 2 \(a.mp4\): 2 different files were extracted under this path"
+    ):
+        store.load(manifest_of(tmp_path / "elsewhere", "a.mp4"))
+
+
+def test_a_pipe_is_not_waited_on(tmp_path: Path) -> None:
+    """What is no regular file is never opened to be hashed."""
+    os.mkfifo(tmp_path / "a.mp4")
+    with pytest.raises(OSError, match="not a regular file"):
+        file_key(tmp_path / "a.mp4")
+
+
+def test_an_empty_feature_set_is_no_choice(tmp_path: Path) -> None:
+    """A feature set that a run opened and never filled does not make a request ambiguous."""
+    store = FeatureStore.create(tmp_path / "s")
+    store.writer(make_spec(hop_s=5.0)).close()
+    with store.writer(make_spec()) as writer:
+        writer.add(make_features("a"))
+    found = store.find(None, "video")
+    assert found is not None
+    assert found.spec == make_spec()
+    assert len(store.feature_sets()) == 1
+
+
+def _create(folder: str) -> None:
+    for i in range(40):
+        FeatureStore.create(Path(folder) / str(i))
+
+
+def test_many_processes_may_create_one_store(tmp_path: Path) -> None:
+    """Processes that make the same store at the same moment all get it."""
+    context = multiprocessing.get_context("spawn")
+    children = [context.Process(target=_create, args=(str(tmp_path),)) for _ in range(3)]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join(60)
+    assert [child.exitcode for child in children] == [0, 0, 0]
 
 
 def test_another_name_of_the_same_bytes_is_remembered(tmp_path: Path) -> None:
@@ -257,12 +307,15 @@ def test_keys_are_remembered_until_the_file_changes(tmp_path: Path) -> None:
     cache = KeyCache(tmp_path)
     assert cache.key(media) == file_key(media)
     cache.save()
-    assert KeyCache(tmp_path).knows(media)
+    right = json.loads((tmp_path / "cache" / "keys.json").read_text())
+    marked = {path: [*stamp, "0" * 64] for path, (*stamp, _) in right.items()}
+    (tmp_path / "cache" / "keys.json").write_text(json.dumps(marked))
+    assert KeyCache(tmp_path).key(media) == "0" * 64  # remembered, not read
     (tmp_path / "cache" / "keys.json").write_text("{broken")
-    assert not KeyCache(tmp_path).knows(media)
+    assert KeyCache(tmp_path).key(media) == file_key(media)
 
 
-@pytest.mark.parametrize("damage", ["flip", "truncate", "foreign", "spec"])
+@pytest.mark.parametrize("damage", ["flip", "truncate", "foreign", "spec", "strange folder"])
 def test_verify_finds_and_names_damage(tmp_path: Path, damage: str) -> None:
     """A changed byte, a cut file, a file that is not of the store and a changed spec are all found."""
     store = FeatureStore.create(tmp_path / "s")
@@ -282,9 +335,11 @@ def test_verify_finds_and_names_damage(tmp_path: Path, damage: str) -> None:
             (path.parent / "notes.txt").write_text("mine")
         case "spec":
             (path.parent / "spec.json").write_text("{}")
+        case "strange folder":
+            (path.parent.parent / "backup").mkdir()
     report = verify(store)
     assert not report.ok
-    assert report.problems[0].segment.startswith("motion@")
+    assert report.problems[0].segment.startswith("backup" if damage == "strange folder" else "motion@")
     if damage == "flip":
         assert report.problems[0].recordings == ("a.mp4",)
 
