@@ -5,6 +5,8 @@ Exit codes: 0 done, 1 failed, 2 the command line is wrong, 3 finished but too ma
 
 from __future__ import annotations
 
+import io
+import os
 import sys
 from typing import Annotated, Any
 
@@ -20,19 +22,22 @@ class _Group(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         try:
-            return super().invoke(ctx)
-        except PoiseError as error:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError:  # the reader of our output went away, as in `poise store show | head`
+            sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+            raise typer.Exit(1) from None
+        except (PoiseError, OSError) as error:
             if ctx.params.get("debug"):
                 raise
             notes = "".join(f"\n{note}" for note in getattr(error, "__notes__", ()))
             typer.echo(f"Error: {error}{notes}", err=True)
-            raise typer.Exit(error.exit_code) from None
+            raise typer.Exit(getattr(error, "exit_code", 1)) from None
         except KeyboardInterrupt:
             typer.echo("Interrupted. What was reported stored is kept; run the same command to go on.", err=True)
             raise typer.Exit(130) from None
-        except BrokenPipeError:  # the reader of our output went away, as in `poise store show | head`
-            sys.stdout = None
-            raise typer.Exit(1) from None
+        else:
+            return result
 
 
 app = typer.Typer(
@@ -78,4 +83,8 @@ doctor.register(app)
 
 def main() -> None:
     """Entry point of the ``poise`` command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a file's name may be no text
+    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  started without one
     app()

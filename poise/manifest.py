@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from poise.errors import ManifestError
+from poise.table import Table, read_table
 
 if TYPE_CHECKING:
-    import pandas as pd
     from numpy.typing import NDArray
 
 ALIASES = {
@@ -53,8 +53,10 @@ class Manifest:
         Row of the recording that each one was made from; its own row for an original.
     augmentations : tuple of str
         What was done to make a copy; empty for an original.
-    extra : dict of str to ndarray of str
+    extra : dict of str to tuple of str
         Every other column of the table.
+    lines_of_rows : tuple of int
+        Line of the table that each row begins in; empty for a manifest that was not read from one.
     """
 
     table_path: Path | None
@@ -65,7 +67,8 @@ class Manifest:
     speakers: NDArray[np.str_] | None
     sources: NDArray[np.int64]
     augmentations: tuple[str, ...]
-    extra: dict[str, NDArray[np.str_]] = field(default_factory=dict)
+    extra: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    lines_of_rows: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -91,7 +94,8 @@ class Manifest:
 
     def line(self, row: int) -> str:
         """How a message names a row: its line in the table (the header is line 1) and its path."""
-        return f"line {row + 2} ({self.paths[row]})"
+        line = self.lines_of_rows[row] if self.lines_of_rows else row + 2
+        return f"line {line} ({self.paths[row]})"
 
     def lines(self, rows: Iterable[int]) -> str:
         """How a message names several rows; the first few stand for many."""
@@ -118,7 +122,10 @@ class Manifest:
         """
         if column == "source":
             return np.array([self.paths[row] for row in self.sources], dtype=np.str_)
-        values = self.speakers if column == "speaker" else self.extra.get(column)
+        other = self.extra.get(column)
+        values = np.array(other, dtype=np.str_) if other is not None else None
+        if column == "speaker":
+            values = self.speakers
         if values is None:
             known = [name for name, there in (("speaker", self.speakers is not None), ("source", True)) if there]
             raise ManifestError(
@@ -165,32 +172,29 @@ def read_manifest(
         The table cannot be read, or a row is wrong; the message names the lines.
     """
     table_path = Path(path)
-    table = _read_table(table_path)
+    table = read_table(table_path)
     columns = _find_columns(table_path, table)
-    paths = tuple(table[columns["path"]])
-    folder = Path(root) if root is not None else table_path.parent
+    paths = tuple(table.columns[columns["path"]])
+    n = len(paths)
     draft = Manifest(
         table_path=table_path,
-        root=folder,
+        root=Path(root) if root is not None else table_path.parent,
         paths=paths,
-        labels=np.full(len(paths), -1, dtype=np.int64),
+        labels=np.full(n, -1, dtype=np.int64),
         label_names=tuple(label_names or ()),
-        speakers=_column(table, columns, "speaker"),
-        sources=np.arange(len(paths), dtype=np.int64),
-        augmentations=tuple(table[columns["augmentation"]]) if "augmentation" in columns else ("",) * len(paths),
-        extra={
-            str(name): table[name].to_numpy(dtype=np.str_) for name in table.columns if name not in columns.values()
-        },
+        speakers=np.array(table.columns[columns["speaker"]], dtype=np.str_) if "speaker" in columns else None,
+        sources=np.arange(n, dtype=np.int64),
+        augmentations=tuple(table.columns[columns["augmentation"]]) if "augmentation" in columns else ("",) * n,
+        extra={name: tuple(cells) for name, cells in table.columns.items() if name not in columns.values()},
+        lines_of_rows=tuple(table.lines),
     )
     _check_paths(draft)
     if "label" not in columns and labels == "required":
-        raise ManifestError(
-            f"{table_path}: no column 'label' (or 'score'). It has: {', '.join(map(str, table.columns))}."
-        )
+        raise ManifestError(f"{table_path}: no column 'label' (or 'score'). It has: {', '.join(table.columns)}.")
     ranks, names = draft.labels, draft.label_names
     if labels == "required":
-        ranks, names = _rank_labels(draft, list(table[columns["label"]]), label_names)
-    sources = _find_sources(draft, list(table[columns["source"]]) if "source" in columns else [""] * len(paths))
+        ranks, names = _rank_labels(draft, table.columns[columns["label"]], label_names)
+    sources = _find_sources(draft, table.columns[columns["source"]] if "source" in columns else [""] * n)
     manifest = replace(draft, labels=ranks, label_names=names, sources=sources)
     _check_copies(manifest)
     if files == "must exist":
@@ -198,85 +202,30 @@ def read_manifest(
     return manifest
 
 
-def _read_table(path: Path) -> pd.DataFrame:
-    import pandas as pd
-
-    if not path.exists():
-        raise ManifestError(f"There is no manifest at {path}. Give the path of a CSV with the columns path,label.")
-    if path.is_dir():
-        raise ManifestError(f"{path} is a folder, not a table. Give the path of a CSV with the columns path,label.")
-    try:
-        match path.suffix.lower():
-            case ".parquet":
-                table = pd.read_parquet(path).astype(object)
-            case ".jsonl" | ".ndjson":
-                table = pd.read_json(path, lines=True, dtype=False)
-            case suffix:
-                table = pd.read_csv(
-                    path,
-                    sep="\t" if suffix == ".tsv" else ",",
-                    dtype=str,
-                    keep_default_na=False,
-                    encoding="utf-8-sig",
-                    skipinitialspace=True,
-                )
-    except UnicodeDecodeError as error:
-        raise ManifestError(
-            f"{path} is not UTF-8 text (byte {error.start}). Save it as UTF-8: in a spreadsheet, as 'CSV UTF-8'."
-        ) from error
-    except (OSError, ValueError, ImportError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ManifestError(
-            f"{path} cannot be read as a table: {reason.rstrip('.')}. Expected CSV (or .tsv, .parquet, .jsonl) with "
-            "the columns path,label[,speaker][,source][,augmentation]."
-        ) from error
-    if table.empty:
-        raise ManifestError(f"{path} has no rows. Expected one row for each recording below the header path,label.")
-    if isinstance(table.index, pd.MultiIndex) or not isinstance(table.index, pd.RangeIndex):
-        raise ManifestError(f"{path}: a row has more fields than the header has names. Quote fields that hold a comma.")
-    return table.map(_text)
-
-
-def _text(value: object) -> str:
-    if value is None or (isinstance(value, float) and np.isnan(value)):
-        return ""
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    return str(value).strip()
-
-
-def _find_columns(path: Path, table: pd.DataFrame) -> dict[str, str]:
-    by_lower = {str(name).strip().lower(): str(name) for name in table.columns}
+def _find_columns(path: Path, table: Table) -> dict[str, str]:
+    by_lower = {name.lower(): name for name in table.columns}
     found = {}
     for column, aliases in ALIASES.items():
         for alias in aliases:
             if alias in by_lower:
                 found[column] = by_lower[alias]
                 break
-    if "path" not in found and len(table.columns) == 1 and ";" in str(table.columns[0]):
-        raise ManifestError(f"{path} is separated by semicolons. Save it with commas, or with tabs as a .tsv.")
     if "path" not in found:
-        raise ManifestError(
-            f"{path}: no column 'path' (or 'video_filename'). It has: {', '.join(map(str, table.columns))}."
-        )
+        raise ManifestError(f"{path}: no column 'path' (or 'video_filename'). It has: {', '.join(table.columns)}.")
     return found
-
-
-def _column(table: pd.DataFrame, columns: dict[str, str], name: str) -> NDArray[np.str_] | None:
-    return table[columns[name]].to_numpy(dtype=np.str_) if name in columns else None
 
 
 def _check_paths(manifest: Manifest) -> None:
     seen: dict[str, int] = {}
     for row, path in enumerate(manifest.paths):
         if not path:
-            raise ManifestError(f"line {row + 2}: the path is empty. Every row needs one.")
+            raise ManifestError(f"{manifest.line(row)}: the path is empty. Every row needs one.")
         if "\x00" in path:
-            raise ManifestError(f"line {row + 2}: the path holds a NUL character.")
+            raise ManifestError(f"{manifest.line(row)}: the path holds a NUL character.")
         name = os.path.normpath(path)
         if name in seen:
             raise ManifestError(
-                f"{manifest.line(row)}: the path stands in line {seen[name] + 2} too. One row for each recording."
+                f"{manifest.line(row)}: the same path as {manifest.line(seen[name])}. One row for each recording."
             )
         seen[name] = row
 
@@ -288,9 +237,14 @@ def _rank_labels(
     if empty:
         raise ManifestError(f"{manifest.lines(empty)}: no label. Every row needs one.")
     if names is not None:
-        _check_names(names)
-    if names is not None and any(text in names for text in texts):
-        return _rank_named(manifest, texts, names)
+        rank_of = {_canonical(name): rank for rank, name in enumerate(names)}
+        if len(names) < 2 or len(rank_of) != len(names) or "" in rank_of:
+            raise ManifestError(
+                f"The levels {', '.join(names)}: expected two or more different names, lowest first, as "
+                "--labels low,moderate,high."
+            )
+        if any(_canonical(text) in rank_of for text in texts):
+            return _rank_named(manifest, texts, names, rank_of)
     numbers = [_integer(text) for text in texts]
     wrong = [row for row, number in enumerate(numbers) if number is None or number < 0]
     if wrong and names is not None:
@@ -304,21 +258,19 @@ def _rank_labels(
     return ranks, _names_of_integers(manifest, ranks, names)
 
 
-def _check_names(names: Sequence[str]) -> None:
-    if len(names) < 2 or len(set(names)) != len(names) or any(not name for name in names):
-        raise ManifestError(
-            f"--labels {','.join(names)}: expected two or more different names, lowest first, as low,moderate,high."
-        )
+def _canonical(text: str) -> str:
+    """A number is the same number however it is written; any other text is itself."""
+    number = _integer(text)
+    return text if number is None else str(number)
 
 
 def _rank_named(
-    manifest: Manifest, texts: list[str], names: Sequence[str]
+    manifest: Manifest, texts: list[str], names: Sequence[str], rank_of: dict[str, int]
 ) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-    rank_of = {name: rank for rank, name in enumerate(names)}
-    wrong = [row for row, text in enumerate(texts) if text not in rank_of]
+    wrong = [row for row, text in enumerate(texts) if _canonical(text) not in rank_of]
     if wrong:
         raise ManifestError(_outside(manifest, texts, wrong, names))
-    return np.array([rank_of[text] for text in texts], dtype=np.int64), tuple(names)
+    return np.array([rank_of[_canonical(text)] for text in texts], dtype=np.int64), tuple(names)
 
 
 def _outside(manifest: Manifest, texts: list[str], wrong: list[int], names: Sequence[str]) -> str:

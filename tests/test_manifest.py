@@ -72,11 +72,11 @@ def test_other_columns_are_kept_for_grouping(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "cannot be read as a table"),
+        ("", "cannot be read as a table: it has no header"),
         ("path,label\n", "has no rows"),
         ("name,label\na,0\n", "no column 'path'.*It has: name, label"),
         ("path,colour\na,0\n", "no column 'label'.*It has: path, colour"),
-        ("path,label\na,0\n,1\n", "line 3: the path is empty"),
+        ("path,label\na,0\n,1\n", r"line 3 \(\): the path is empty"),
         ("path,label\na,0\nb,\n", r"line 3 \(b\): no label"),
         (
             "path,label\na,low\nb,high\n",
@@ -86,13 +86,17 @@ def test_other_columns_are_kept_for_grouping(tmp_path: Path) -> None:
         ("path,label\na,0.5\nb,0\n", "not integers from 0 on: '0.5'"),
         ("path,label\na,0\nb,2\n", "the highest is 2, but no row has label 1"),
         ("path,label\na,0\nb,99999999999\n", "not integers from 0 on"),
-        ("path,label\na,0\n./a,1\n", r"line 3 \(./a\): the path stands in line 2 too"),
+        ("path,label\na,0\n./a,1\n", r"line 3 \(./a\): the same path as line 2"),
         ("path,label,source\na,0,\nb,0,c\n", r"line 3 \(b\): its source 'c' is not in the table"),
         ("path,label,source\nx/a,0,\ny/a,0,\nb,0,a\n", "its source 'a' is the name of several rows"),
         ("path,label,source\na,0,\nb,0,a\nc,0,b\n", r"line 4 \(c\): its source, line 3 \(b\), is a copy itself"),
         ("path,label,source\na,0,\nb,1,a\n", r"line 3 \(b\): label 1 differs from that of its source, line 2 \(a\): 0"),
         ("path,label,speaker,source\na,0,A,\nb,0,B,a\n", "speaker 'B' differs from that of its source.*'A'"),
-        ("path,label\na,0,7\nb,1,8\n", "more fields than the header"),
+        ("path,label\na,0,7\nb,1,8\n", "line 2: 3 fields, more than the header's 2 names"),
+        ("path,label,Label\na,0,1\n", "two columns named 'Label'"),
+        ("path,label\n\na,0\n\n\nb,x\n", r"'x' in line 6 \(b\)"),
+        ('path,label,note\na,0,"two\nlines"\nb,x,\n', r"'x' in line 4 \(b\)"),
+        ('path,label\n"a,0\n', "cannot be read as a table"),
         ("path;label\na;0\n", "separated by semicolons. Save it with commas"),
         ("path,label\na,x\nb,x\nc,x\nd,y\n", r"'x' in line 2 \(a\) and 2 other rows; 'y' in line 5"),
     ],
@@ -110,12 +114,37 @@ def test_a_wrong_table_is_refused_by_line(tmp_path: Path, text: str, message: st
         ("path,label\na,0\nb,2\n", ["low", "high"], r"line 3 \(b\): label 2 is not in the set 0..1 \(low, high\)"),
         ("path,label\na,x\nb,y\n", ["low", "high"], "not in the set low, high: 'x' in line 2.*'y' in line 3"),
         ("path,label\na,0\nb,1\n", ["low", "low"], "expected two or more different names"),
+        ("path,label\na,0\nb,1\n", ["1", "1.0"], "expected two or more different names"),
+        ("path,label\na,0\nb,1\n", ["1", "2"], "not in the set 1, 2: '0' in line 2"),
     ],
 )
 def test_a_label_outside_the_given_set_is_refused(tmp_path: Path, text: str, names: list[str], message: str) -> None:
     """With --labels, every label must be one of the names or a rank among them."""
     with pytest.raises(ManifestError, match=message):
         read_manifest(write(tmp_path, text), label_names=names)
+
+
+def test_numbers_that_are_names_are_matched_as_numbers(tmp_path: Path) -> None:
+    """With `--labels 1,2,3`, the label 1.0 is the first level, not the second."""
+    manifest = read_manifest(write(tmp_path, "path,label\na,1.0\nb,2.0\n"), label_names=["1", "2", "3"])
+    assert manifest.labels.tolist() == [0, 1]
+
+
+def test_a_long_text_column_costs_only_itself(tmp_path: Path) -> None:
+    """A transcript in one row does not make every row as large."""
+    rows = "".join(f"r{i}.mp4,{i % 2},\n" for i in range(20_000))
+    manifest = read_manifest(write(tmp_path, f"path,label,text\n{rows}last.mp4,1,{'word ' * 40_000}\n"))
+    assert len(manifest.extra["text"][-1]) == 199_999
+
+
+def test_json_lines_keep_large_numbers_and_name_their_lines(tmp_path: Path) -> None:
+    """Ids beyond 2**53 stay apart beside an empty one; a line that is no object is named."""
+    rows = ['{"path": "a", "label": 0, "speaker": 9007199254740993}', "", '{"path": "b", "label": 1, "speaker": null}']
+    manifest = read_manifest(write(tmp_path, "\n".join(rows), "m.jsonl"))
+    assert manifest.speakers is not None
+    assert manifest.speakers.tolist() == ["9007199254740993", ""]
+    with pytest.raises(ManifestError, match="line 2: not a JSON object"):
+        read_manifest(write(tmp_path, '{"path": "a"}\n[1]', "m.jsonl"))
 
 
 def test_a_level_may_stay_empty_when_all_levels_are_named(tmp_path: Path) -> None:
@@ -152,7 +181,7 @@ def test_a_path_that_is_no_table_is_refused(tmp_path: Path) -> None:
     """A folder, a missing file and bytes that are no text each get one clear error."""
     with pytest.raises(ManifestError, match="There is no manifest at"):
         read_manifest(tmp_path / "nothing.csv")
-    with pytest.raises(ManifestError, match="is a folder"):
+    with pytest.raises(ManifestError, match="is a folder or a device"):
         read_manifest(tmp_path)
     (tmp_path / "bytes.csv").write_bytes(bytes(range(256)))
     with pytest.raises(ManifestError, match="cannot be read as a table|is not UTF-8"):

@@ -79,6 +79,9 @@ class Collected:
         )
 
 
+_ENOUGH_FAILURES = 8
+
+
 class Batcher(Generic[OwnerT]):
     """Clips of one encoder that wait for a full batch, whichever recording they are of.
 
@@ -97,6 +100,8 @@ class Batcher(Generic[OwnerT]):
         self._encoder = encoder
         self._deliver = deliver
         self._waiting: list[tuple[OwnerT, PreparedClip]] = []
+        self._works = False
+        self._n_given_up = 0
 
     def add(self, owner: OwnerT, clip: PreparedClip) -> None:
         """Take a clip, and encode if that fills the batch."""
@@ -126,13 +131,24 @@ class Batcher(Generic[OwnerT]):
             raise
         except Exception as error:  # noqa: BLE001
             # one clip must not cost the recordings that share its batch
-            return [error] if len(clips) == 1 else [self._encode([clip])[0] for clip in clips]
+            return self._give_up(error) if len(clips) == 1 else [self._encode([clip])[0] for clip in clips]
+        self._works = True
         if embeddings.shape != (len(clips), self._encoder.dim):
             raise EncoderError(
                 f"{self._encoder.name} gave embeddings of shape {embeddings.shape}, expected "
                 f"({len(clips)}, {self._encoder.dim}). This is a fault of the encoder."
             )
         return [self._checked(clip, row) for clip, row in zip(clips, embeddings, strict=True)]
+
+    def _give_up(self, error: Exception) -> list[Exception]:
+        """A clip that cannot be encoded; after several and not one success it is the encoder that is broken."""
+        self._n_given_up += 1
+        if not self._works and self._n_given_up >= _ENOUGH_FAILURES:
+            raise EncoderError(
+                f"{self._encoder.name} cannot encode any of the first {self._n_given_up} clips: "
+                f"{type(error).__name__}: {error}. Nothing was noted against the recordings; mend the encoder."
+            ) from error
+        return [error]
 
     def _checked(self, clip: PreparedClip, embedding: NDArray[np.float32]) -> NDArray[np.float32] | Exception:
         if np.isfinite(embedding).all():

@@ -51,6 +51,8 @@ class Job:
         Whether all its clips were read; whether it was handed to the store.
     error : Exception or None
         What ended it.
+    is_remembered : bool
+        Whether the store is to remember that error: it is one of the file, and not of this run.
     not_durable : set of modality
         Where the store has not confirmed it yet.
     verdict : RecordingOutcome or None
@@ -70,6 +72,7 @@ class Job:
     collected: dict[Modality, Collected] = field(default_factory=dict)
     is_read: bool = False
     error: Exception | None = None
+    is_remembered: bool = True
     is_over: bool = False
     not_durable: set[Modality] = field(default_factory=set)
     verdict: RecordingOutcome | None = None

@@ -294,6 +294,8 @@ class _Run:
     ) -> None:
         if isinstance(result, Exception):
             job.error = job.error or result
+            # what an encoder makes of a clip may be for want of memory: only its numbers are held against the file
+            job.is_remembered = isinstance(result, InvalidFeaturesError)
         else:
             self.clips_done += 1
             job.collected[modality].add(clip, result)
@@ -305,7 +307,7 @@ class _Run:
             return
         job.is_over = True
         self._n_over += len(job.rows)
-        if isinstance(job.error, ChangedWhileReadError):
+        if job.error is not None and (isinstance(job.error, ChangedWhileReadError) or not job.is_remembered):
             failed = RecordingOutcome(path=job.path, key=None, outcome="failed", reason=describe_error(job.error))
             self._settle(job, failed)
             return

@@ -72,7 +72,7 @@ def _replace(path: Path, text: str) -> None:
     """Write beside the file, then rename: a reader never sees half of it."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        draft.write_text(text, encoding="utf-8", newline="")
+        draft.write_text(text, encoding="utf-8", errors="surrogateescape", newline="")
         os.replace(draft, path)
     finally:
         draft.unlink(missing_ok=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from poise.errors import EncoderError, UnknownEncoderError, WeightsNotFoundError
+from poise.errors import EncoderError, ExtractSettingsError, UnknownEncoderError, WeightsNotFoundError
 from poise.extract.encoders.base import PreparedClip
 from poise.extract.encoders.registry import ALIASES, make_encoder
 from poise.extract.encoders.tiny import save_tiny_videomae, save_tiny_wavlm
@@ -314,8 +314,10 @@ class TestWeights:
 
     def test_an_unknown_device_is_refused(self, wavlm):
         """The message names the way out."""
+        with pytest.raises(ExtractSettingsError, match="no device 'warp'. Expected auto, cpu"):
+            make_encoder(wavlm, "audio", device="warp")
         with pytest.raises(EncoderError, match="--device auto"):
-            make_encoder(wavlm, "audio", device="warp").load()
+            make_encoder(wavlm, "audio", device="cuda:99").load()
 
     def test_settings_need_neither_torch_nor_transformers(self, videomae, wavlm):
         """Knowing what is stored already must be fast."""

@@ -166,11 +166,11 @@ class TestTheStore:
 
     def test_failures_are_remembered_until_asked_again(self, media, tmp_path):
         """A failed recording is reported failed without being decoded; --retry-failed counts the attempts."""
-        broken = Moody(RuntimeError("bad mood"))
+        broken = Moody(float("nan"))
         first = run(media, tmp_path / "s", "voice.wav", audio=broken)
         assert first.outcomes[0].outcome == "failed"
         again = run(media, tmp_path / "s", "voice.wav", audio=Moody(RuntimeError("not called")))
-        assert "bad mood" in again.outcomes[0].reason
+        assert "NaN" in again.outcomes[0].reason
         assert again.n_clips_encoded == 0
         retried = run(media, tmp_path / "s", "voice.wav", audio=broken, retry_failed=True)
         assert retried.outcomes[0].attempts == 2
@@ -206,6 +206,18 @@ class TestFailures:
         name = type(error).__name__ if isinstance(error, Exception) else "InvalidFeaturesError"
         assert name in report.outcomes[0].reason
         assert verify(FeatureStore.open(tmp_path / "s")).ok
+        again = run(tmp_path, tmp_path / "s", "loud.wav", "low.wav", audio=Moody(error, limit=9.0))
+        tried_again = isinstance(error, Exception)  # for want of memory, say; a NaN stays one
+        assert [outcome.outcome for outcome in again.outcomes] == ["partial" if tried_again else "failed", "already"]
+
+    def test_an_encoder_that_encodes_nothing_ends_the_run(self, tmp_path):
+        """When the first clips all fail, no recording is blamed for it."""
+        paths = [f"{number}.wav" for number in range(12)]
+        for number, path in enumerate(paths):
+            write_sound(tmp_path / path, tone(2 + 0.01 * number, sample_rate_hz=16_000, level=0.9))
+        with pytest.raises(EncoderError, match="cannot encode any of the first 8 clips: RuntimeError: x"):
+            run(tmp_path, tmp_path / "s", *paths, audio=Moody(RuntimeError("x")))
+        assert FeatureStore.open(tmp_path / "s").feature_sets() == []
 
     def test_an_encoder_that_does_not_work_ends_the_run(self, media, tmp_path):
         """Its error is not one of a recording."""

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from poise.errors import EncoderError, UnknownEncoderError
+from poise.errors import EncoderError, ExtractSettingsError, UnknownEncoderError
 from poise.extract.encoders.base import Encoder
 from poise.store.schema import Modality
 
@@ -60,6 +61,8 @@ def make_encoder(
 
     Raises
     ------
+    ExtractSettingsError
+        There is no such device.
     UnknownEncoderError
         No encoder of this modality has that name.
     WeightsNotFoundError
@@ -68,6 +71,8 @@ def make_encoder(
         Its files are not those of an encoder that poise can run.
     """
     text = os.fspath(name)
+    if not re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", device):
+        raise ExtractSettingsError(f"There is no device {device!r}. Expected auto, cpu, cuda or cuda:N.")
     _check_modality(text, modality)
     if text == WEIGHT_FREE[modality]:
         return _weight_free(modality)

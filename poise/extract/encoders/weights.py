@@ -125,7 +125,7 @@ def _read_json(path: Path) -> dict[str, Any]:
         )
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise EncoderError(f"{path} cannot be read as JSON: {error}. Copy it again from its origin.") from error
     if not isinstance(content, dict):
         raise EncoderError(f"{path} holds a {type(content).__name__}. Expected a JSON object.")
