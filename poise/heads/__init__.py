@@ -7,7 +7,8 @@
 
 from poise.heads.classifier import ClipClassifier
 from poise.heads.compare import Comparison, compare
-from poise.heads.splits import Fold, Protocol, default_protocols, make_folds
+from poise.heads.defaults import default_protocols
+from poise.heads.splits import Fold, Protocol, make_folds
 from poise.heads.state import HeadState
 from poise.heads.strategy import Strategy, make_grid
 from poise.heads.study import write_study

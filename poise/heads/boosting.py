@@ -1,8 +1,11 @@
-"""The LightGBM head: one binary model for each threshold "above level k". LightGBM is imported on use."""
+"""The LightGBM head: one binary model for each threshold "above level k".
+
+LightGBM grows the trees and is imported for that only; they are kept and read as plain arrays.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from poise.errors import BundleError
-from poise.heads.ordinal import proba_from_cumulative
+from poise.heads.ordinal import proba_from_cumulative, sigmoid
 from poise.heads.state import get_array
 
 _FIXED = {
@@ -28,18 +31,39 @@ _FIXED = {
     "bagging_fraction": 0.8,
 }
 
+_BATCH_CELLS = 1 << 20
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class BoostedHead:
     """Boosted trees for ordered levels, after Frank and Hall (2001), doi:10.1007/3-540-44795-4_13.
 
+    A place in a tree is a whole number: from 0 on it is a node, below 0 it is the leaf ``-1 - place``.
+
     Attributes
     ----------
-    trees : tuple of str
-        LightGBM's text of one model for each level but the last.
+    roots : ndarray of shape (n_trees,), int64
+        Where each tree begins.
+    levels : ndarray of shape (n_trees,), int64
+        The level above which each tree looks, 0 .. n_classes - 2.
+    columns : ndarray of shape (n_nodes,), int64
+        Feature that each node asks for.
+    thresholds : ndarray of shape (n_nodes,), float64
+        A row goes left where the feature is at most this.
+    children : ndarray of shape (n_nodes, 2), int64
+        Places to the left and to the right; a node stands before its children.
+    leaves : ndarray of shape (n_leaves,), float64
+        Log-odds that the trees of a level add up.
+    n_classes : int
     """
 
-    trees: tuple[str, ...]
+    roots: NDArray[np.int64]
+    levels: NDArray[np.int64]
+    columns: NDArray[np.int64]
+    thresholds: NDArray[np.float64]
+    children: NDArray[np.int64]
+    leaves: NDArray[np.float64]
+    n_classes: int
 
     @classmethod
     def fit(
@@ -68,38 +92,98 @@ class BoostedHead:
             above = (ranks[counted] > level).astype(np.float64)
             table = lightgbm.Dataset(rows, label=above, weight=weights[counted], params=settings)
             texts.append(lightgbm.train(settings, table, num_boost_round=n_trees).model_to_string())
-        return cls(trees=tuple(texts))
+        return cls._from_texts(texts)
 
     @classmethod
-    def from_texts(
-        cls, texts: Mapping[str, str], arrays: Mapping[str, NDArray[Any]], *, n_features: int, n_classes: int
-    ) -> BoostedHead:
-        """Rebuild from what `texts` and `arrays` gave."""
-        names = [_name(level) for level in range(n_classes - 1)]
-        missing = [name for name in names if name not in texts]
-        if missing:
-            raise BundleError(f"The model has no text {', '.join(missing)}. It has: {', '.join(texts) or 'none'}.")
-        if int(get_array(arrays, "n_features", (1,))[0]) != n_features:
-            raise BundleError(f"The model's trees were grown on another number of features than {n_features}.")
-        return cls(trees=tuple(texts[name] for name in names))
+    def _from_texts(cls, texts: list[str]) -> BoostedHead:
+        """The trees that LightGBM has just grown, one model for each level but the last."""
+        found: dict[str, list[Any]] = {"columns": [], "thresholds": [], "children": [], "leaves": []}
+        roots, levels = [], []
+        for level, text in enumerate(texts):
+            for tree in _read_trees(text):
+                n_nodes, n_leaves = len(found["columns"]), len(found["leaves"])
+                sides = np.array([tree["left_child"], tree["right_child"]]).astype(np.int64).T.reshape(-1, 2)
+                found["children"] += np.where(sides >= 0, sides + n_nodes, sides - n_leaves).tolist()
+                found["columns"] += tree["split_feature"]
+                found["thresholds"] += tree["threshold"]
+                found["leaves"] += tree["leaf_value"]
+                roots.append(n_nodes if len(sides) else -1 - n_leaves)
+                levels.append(level)
+        return cls(
+            roots=np.array(roots, dtype=np.int64),
+            levels=np.array(levels, dtype=np.int64),
+            columns=np.array(found["columns"], dtype=np.float64).astype(np.int64),
+            thresholds=np.array(found["thresholds"], dtype=np.float64),
+            children=np.array(found["children"], dtype=np.int64).reshape(-1, 2),
+            leaves=np.array(found["leaves"], dtype=np.float64),
+            n_classes=len(texts) + 1,
+        )
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], *, n_features: int, n_classes: int) -> BoostedHead:
+        """Rebuild from what `arrays` gave."""
+        roots = get_array(arrays, "roots", (None,))
+        columns = get_array(arrays, "columns", (None,))
+        leaves = get_array(arrays, "leaves", (None,))
+        levels = get_array(arrays, "levels", (len(roots),))
+        thresholds = get_array(arrays, "thresholds", (len(columns),))
+        children = get_array(arrays, "children", (len(columns), 2))
+        whole = {"roots": roots, "columns": columns, "levels": levels, "children": children}
+        for name, array in whole.items():
+            if array.dtype != np.int64:
+                raise BundleError(f"The model's array {name!r} is {array.dtype}, expected int64. Train it again.")
+        _check_range("columns", columns, 0, n_features)
+        _check_range("levels", levels, 0, n_classes - 1)
+        _check_range("roots", roots, -len(leaves), len(columns))
+        _check_range("children", children, -len(leaves), len(columns))
+        inner = children >= 0
+        if (children <= np.arange(len(columns))[:, None])[inner].any():
+            raise BundleError("The model's trees run in circles: a node stands after its children. Train it again.")
+        return cls(
+            roots=roots, levels=levels, columns=columns, thresholds=thresholds, children=children, leaves=leaves,
+            n_classes=n_classes,
+        )  # fmt: skip
 
     def predict_proba(self, X: NDArray[np.float64], _offsets: NDArray[np.int64], /) -> NDArray[np.float64]:
         """Probabilities of shape (n, n_classes)."""
-        import lightgbm
+        scores = np.zeros((len(X), self.n_classes - 1))
+        for level in range(self.n_classes - 1):
+            roots = self.roots[self.levels == level]
+            size = max(1, _BATCH_CELLS // max(1, len(roots)))
+            for first in range(0, len(X), size):
+                rows = slice(first, first + size)
+                scores[rows, level] = self._leaf_values(X[rows], roots).sum(axis=1)
+        return proba_from_cumulative(sigmoid(scores))
 
-        columns = [lightgbm.Booster(model_str=text).predict(X, num_threads=1) for text in self.trees]
-        return proba_from_cumulative(np.column_stack(columns))
+    def _leaf_values(self, X: NDArray[np.float64], roots: NDArray[np.int64]) -> NDArray[np.float64]:
+        """What each tree says of each row, shape (n, n_trees)."""
+        places = np.tile(roots, (len(X), 1))  # (n, n_trees)
+        row, tree = np.nonzero(places >= 0)
+        while len(row):
+            nodes = places[row, tree]
+            right = ~(X[row, self.columns[nodes]] <= self.thresholds[nodes])
+            found = self.children[nodes, right.astype(np.int64)]
+            places[row, tree] = found
+            row, tree = row[found >= 0], tree[found >= 0]
+        return np.asarray(self.leaves[-1 - places])
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """The number of features, which LightGBM's text is checked against."""
-        import lightgbm
-
-        return {"n_features": np.array([lightgbm.Booster(model_str=self.trees[0]).num_feature()])}
-
-    def texts(self) -> dict[str, str]:
-        """LightGBM's own text of each model."""
-        return {_name(level): text for level, text in enumerate(self.trees)}
+        """Learnt numbers by name."""
+        names = ("roots", "levels", "columns", "thresholds", "children", "leaves")
+        return {name: getattr(self, name) for name in names}
 
 
-def _name(level: int) -> str:
-    return f"above_{level}"
+def _read_trees(text: str) -> Iterator[dict[str, list[float]]]:
+    """Numbers of each tree in LightGBM's own text."""
+    names = ("split_feature", "threshold", "left_child", "right_child", "leaf_value")
+    for block in text.split("\nTree=")[1:]:
+        lines = dict(line.partition("=")[::2] for line in block.splitlines())
+        yield {name: [float(number) for number in lines[name].split()] for name in names}
+
+
+def _check_range(name: str, array: NDArray[np.int64], low: int, high: int) -> None:
+    if array.size and not (low <= array.min() and array.max() < high):
+        raise BundleError(
+            f"The model's array {name!r} goes from {array.min()} to {array.max()}, expected {low} to {high - 1}. "
+            "Train it again."
+        )

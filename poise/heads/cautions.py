@@ -10,7 +10,9 @@ from poise.heads.splits import Protocol
 from poise.manifest import Manifest
 
 
-def find_cautions(manifest: Manifest, keys: Sequence[str], protocols: Sequence[Protocol]) -> list[str]:
+def find_cautions(
+    manifest: Manifest, keys: Sequence[str], protocols: Sequence[Protocol], *, hindrance: str = ""
+) -> list[str]:
     """What a reader of the leaderboard must know before believing it.
 
     Parameters
@@ -20,16 +22,23 @@ def find_cautions(manifest: Manifest, keys: Sequence[str], protocols: Sequence[P
         Key of each recording: equal keys are equal bytes.
     protocols : sequence of Protocol
         How the strategies are validated.
+    hindrance : str
+        Why the default protocols are not those that the manifest asks for; empty where they are.
 
     Returns
     -------
     list of str
         Sentences; none if there is nothing to say.
     """
-    return [*_on_speakers(manifest, protocols), *_on_twins(manifest, keys)]
+    return [*_on_speakers(manifest, protocols, hindrance), *_on_twins(manifest, keys)]
 
 
-def _on_speakers(manifest: Manifest, protocols: Sequence[Protocol]) -> list[str]:
+def _on_speakers(manifest: Manifest, protocols: Sequence[Protocol], hindrance: str) -> list[str]:
+    if hindrance:
+        return [
+            f"{hindrance}. So the validation is {' and '.join(map(str, protocols))}: its figures flatter, and say "
+            "nothing about people it has not heard. That needs recordings of several people with several levels each."
+        ]
     if manifest.speakers is None:
         others = f" (it has: {', '.join(manifest.extra)})" if manifest.extra else ""
         told = f"The manifest has no column 'speaker'{others}"
@@ -58,6 +67,6 @@ def _on_twins(manifest: Manifest, keys: Sequence[str]) -> list[str]:
         return []
     more = f" and {len(told) - 5} more" if len(told) > 5 else ""
     return [
-        f"The same recording stands twice: {'; '.join(told[:5])}{more}. Remove one, or name the other as its source: "
-        "else it may stand on both sides of a fold."
+        f"The same recording stands twice: {'; '.join(told[:5])}{more}. Protocols by group keep such rows on one side "
+        "of a fold, random ones do not. Remove one, or name the other as its source."
     ]

@@ -23,15 +23,8 @@ from poise.heads.linear import LogisticHead, RidgeHead
 from poise.heads.ordinal import decode_median
 from poise.heads.pooling import pool
 from poise.heads.scaling import Standardiser
-from poise.heads.state import STATE_VERSION, FittedHead, HeadState, check_config
-from poise.heads.strategy import (
-    HEADS,
-    PARAMETERS,
-    POOLINGS,
-    Strategy,
-    check_name,
-    check_pair,
-)
+from poise.heads.state import STATE_VERSION, FittedHead, HeadState, check_config, check_learnt
+from poise.heads.strategy import HEADS, PARAMETERS, POOLINGS, Strategy, check_name, check_pair
 from poise.store.bags import Bags, ModalityBags
 
 
@@ -154,7 +147,7 @@ class ClipClassifier(ClassifierMixin, BaseEstimator):
         Raises
         ------
         StrategyError
-            A setting does not exist or fit, or a recording lacks what the fusion needs.
+            A setting does not exist or fit, a recording lacks what the fusion needs, or training diverged.
         """
         params = self._check_settings()
         bags, labels = self._read_training(X, y)
@@ -170,6 +163,7 @@ class ClipClassifier(ClassifierMixin, BaseEstimator):
         rows, offsets = self._rows(bags)
         self.standardiser_ = Standardiser.fit(rows, np.repeat(weights, np.diff(offsets)))
         self.head_ = self._fit_head(self.standardiser_.transform(rows), offsets, ranks, weights, params)
+        check_learnt(self.head_.arrays(), self.head)
         return self
 
     def predict_proba(self, X: Bags | ArrayLike) -> NDArray[np.float64]:
@@ -186,7 +180,9 @@ class ClipClassifier(ClassifierMixin, BaseEstimator):
         rows, offsets = self._rows(self._read(X))
         if len(offsets) == 1:
             return np.zeros((0, len(self.classes_)))
-        return self.head_.predict_proba(self.standardiser_.transform(rows), offsets)
+        proba = self.head_.predict_proba(self.standardiser_.transform(rows), offsets)
+        check_learnt({"probabilities": proba}, self.head)
+        return proba
 
     def predict(self, X: Bags | ArrayLike) -> NDArray[Any]:
         """Labels.
@@ -245,7 +241,7 @@ class ClipClassifier(ClassifierMixin, BaseEstimator):
         }
         scaling = {f"standardiser.{name}": array for name, array in self.standardiser_.arrays().items()}
         head = {f"head.{name}": array for name, array in self.head_.arrays().items()}
-        return HeadState(config=config, arrays=scaling | head, texts=self.head_.texts())
+        return HeadState(config=config, arrays=scaling | head)
 
     @classmethod
     def from_state(cls, state: HeadState) -> Self:
@@ -372,7 +368,7 @@ class ClipClassifier(ClassifierMixin, BaseEstimator):
             case "ridge":
                 return RidgeHead.from_arrays(arrays, **sizes)
             case "lightgbm":
-                return BoostedHead.from_texts(state.texts, arrays, **sizes)
+                return BoostedHead.from_arrays(arrays, **sizes)
         from poise.heads.neural import NetworkHead
 
         return NetworkHead.from_arrays(arrays, settings=self._network(params, 0), n_features=sizes["n_features"])

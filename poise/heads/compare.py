@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from poise.errors import StrategyError
 from poise.heads.baselines import make_baselines
 from poise.heads.cautions import find_cautions
+from poise.heads.defaults import Defaults, choose_defaults
 from poise.heads.fusion import available_fusions, modalities_of, usable
 from poise.heads.intervals import Intervals, bootstrap_groups
 from poise.heads.metrics import Scores, compute_scores, count_confusion, summarise
-from poise.heads.splits import Fold, Protocol, default_protocols, hash_folds, make_folds
+from poise.heads.splits import Fold, Protocol, hash_folds, make_folds
 from poise.heads.strategy import Strategy
 from poise.heads.validate import OutOfFold, cross_validate, predict_out_of_fold
 from poise.manifest import Manifest
@@ -26,6 +27,16 @@ from poise.store.bags import Bags
 
 Progress = Callable[[int, int, str], None]
 """Called with the number of fits done, the number of all, and what is being fitted."""
+
+
+class _Splitting(TypedDict):
+    """What the folds of every protocol have in common."""
+
+    rows: NDArray[np.int64]
+    keys: Sequence[str]
+    repeats: int
+    seed: int
+
 
 _Validate = Callable[[Sequence[Fold], Callable[[], None]], OutOfFold]
 
@@ -160,7 +171,7 @@ def compare(
     manifest : Manifest
     strategies : sequence of Strategy
     protocols : sequence of Protocol, optional
-        Default: `default_protocols`.
+        Default: those of `choose_defaults` on the recordings that are not left out.
     score : {"auto", "originals", "all"}
         Copies are always trained on; whether they are scored too. ``auto`` scores originals.
     repeats : int
@@ -179,14 +190,7 @@ def compare(
     SplitError
         A protocol is not possible on these labels and groups.
     """
-    if len(bags) != len(manifest):
-        raise StrategyError(
-            f"There are {len(bags)} bags and {len(manifest)} rows in the manifest; expected one for each."
-        )
-    if not strategies or repeats < 1:
-        raise StrategyError(
-            f"{len(strategies)} strategies and {repeats} repeats to compare; expected one or more of both."
-        )
+    _check_asked(bags, manifest, strategies, repeats, seed)
     strategies = list(dict.fromkeys(strategies))
     baseline = Strategy(pooling="mean", fusion=_baseline_fusion(bags, strategies), head="ridge")
     rows, warnings = _usable_rows(bags, [*strategies, baseline])
@@ -195,9 +199,12 @@ def compare(
     if not len(keep):
         raise StrategyError(f"None of the {len(rows)} usable recordings is an original. Score copies too: --score all.")
     cluster = "speaker" if _all_given(manifest.speakers) else "source"
-    chosen = list(protocols or default_protocols(manifest))
-    warnings += find_cautions(manifest, bags.keys, chosen)
-    folds = {str(one): make_folds(one, manifest, rows=rows, repeats=repeats, seed=seed) for one in chosen}
+    splitting: _Splitting = {"rows": rows, "keys": bags.keys, "repeats": repeats, "seed": seed}
+    default = Defaults(protocols=tuple(protocols)) if protocols else choose_defaults(manifest, **splitting)
+    chosen = default.protocols
+    warnings += [default.note] if default.note else []
+    warnings += find_cautions(manifest, bags.keys, chosen, hindrance=default.hindrance)
+    folds = {str(one): make_folds(one, manifest, **splitting) for one in chosen}
     contestants = _gather(bags, manifest, strategies, baseline, chosen, cluster, scored, seed)
     count = _Counter(progress, sum(len(each) for each in folds.values()) * len(contestants))
     board, predictions = [], {}
@@ -220,6 +227,18 @@ def compare(
         repeats=repeats,
         seed=seed,
     )
+
+
+def _check_asked(bags: Bags, manifest: Manifest, strategies: Sequence[Strategy], repeats: int, seed: int) -> None:
+    if len(bags) != len(manifest):
+        raise StrategyError(
+            f"There are {len(bags)} bags and {len(manifest)} rows in the manifest; expected one for each."
+        )
+    if not strategies or repeats < 1 or seed < 0:
+        raise StrategyError(
+            f"{len(strategies)} strategies and {repeats} repeats to compare, with the seed {seed}; expected one or "
+            "more of both and a seed from 0 on."
+        )
 
 
 class _Counter:

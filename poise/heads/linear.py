@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
+from poise.errors import BundleError
 from poise.heads.ordinal import proba_from_cumulative, sigmoid, softmax
 from poise.heads.state import get_array
 
@@ -63,10 +64,6 @@ class LogisticHead:
         """Learnt numbers by name."""
         return {"coef": self.coef, "intercept": self.intercept}
 
-    def texts(self) -> dict[str, str]:
-        """None."""
-        return {}
-
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class RidgeHead:
@@ -106,11 +103,17 @@ class RidgeHead:
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], *, n_features: int, n_classes: int) -> RidgeHead:
         """Rebuild from what `arrays` gave."""
+        slope, cutpoints = get_array(arrays, "slope", (1,)), get_array(arrays, "cutpoints", (n_classes - 1,))
+        if slope[0] < 0 or (np.diff(cutpoints) < 0).any():
+            raise BundleError(
+                f"The model's slope is {slope[0]:g} and its cutpoints are {cutpoints.tolist()}; expected a slope from "
+                "0 on and rising cutpoints. Train it again."
+            )
         return cls(
             coef=get_array(arrays, "coef", (n_features,)),
             intercept=get_array(arrays, "intercept", (1,)),
-            slope=get_array(arrays, "slope", (1,)),
-            cutpoints=get_array(arrays, "cutpoints", (n_classes - 1,)),
+            slope=slope,
+            cutpoints=cutpoints,
         )
 
     def predict_proba(self, X: NDArray[np.float64], _offsets: NDArray[np.int64], /) -> NDArray[np.float64]:
@@ -121,10 +124,6 @@ class RidgeHead:
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Learnt numbers by name."""
         return {"coef": self.coef, "intercept": self.intercept, "slope": self.slope, "cutpoints": self.cutpoints}
-
-    def texts(self) -> dict[str, str]:
-        """None."""
-        return {}
 
 
 def _row_length(X: NDArray[np.float64]) -> float:

@@ -123,10 +123,6 @@ class NetworkHead:
         projection = {"projection.center": self.projection.center, "projection.components": self.projection.components}
         return projection | {name: weight.numpy() for name, weight in self.weights.items()}
 
-    def texts(self) -> dict[str, str]:
-        """None."""
-        return {}
-
     def _exact_weights(self) -> dict[str, torch.Tensor]:
         """In float64 a prediction does not depend on which others are made beside it."""
         return {name: weight.double() for name, weight in self.weights.items()}

@@ -55,6 +55,10 @@ class Standardiser:
         if not len(kept) or kept.dtype.kind != "i" or kept.min() < 0 or kept.max() >= n_features:
             raise BundleError(f"The model keeps columns that {n_features} features do not have. Train it again.")
         center, scale = (get_array(arrays, name, (len(kept),)) for name in ("center", "scale"))
+        if (kept[1:] <= kept[:-1]).any() or (scale <= 0).any():
+            raise BundleError(
+                "The model's standardisation is damaged: expected rising columns and scales above 0. Train it again."
+            )
         return cls(center=center, scale=scale, kept=kept)
 
     def arrays(self) -> dict[str, NDArray[Any]]:

@@ -14,13 +14,16 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 from sklearn.model_selection import GroupKFold, KFold, LeaveOneGroupOut, StratifiedGroupKFold, StratifiedKFold
 
 from poise.errors import ManifestError, ProtocolError, SplitError
 from poise.manifest import Manifest
 
 KINDS = ("kfold", "stratified", "group", "logo")
-_DEFAULT_FOLDS = 5
+DEFAULT_FOLDS = 5
+_MAX_FOLD_DIGITS = 9
 _FORMS = "kfold:5, stratified:5, group:COLUMN[:5] or logo:COLUMN"
 _Splits = Iterable[tuple[NDArray[np.int64], NDArray[np.int64]]]
 
@@ -68,6 +71,11 @@ class Protocol:
             raise ProtocolError(f"{text!r} is not a protocol. Expected {_FORMS}.")
         return cls(kind=kind, column=column, n_folds=0 if kind == "logo" else _parse_folds(text, rest))
 
+    @property
+    def keeps_speakers_apart(self) -> bool:
+        """Whether nobody stands on both sides of a fold."""
+        return self.column == "speaker"
+
     def __str__(self) -> str:
         return ":".join(str(part) for part in (self.kind, self.column, self.n_folds) if part)
 
@@ -89,38 +97,19 @@ class Fold:
     test: NDArray[np.int64]
 
 
-def default_protocols(manifest: Manifest) -> list[Protocol]:
-    """Random folds for contrast, then the harshest grouping that the manifest allows.
-
-    That is one speaker left out where speakers are given, else folds by source where there are
-    copies; without either, random folds alone.
-
-    Raises
-    ------
-    ManifestError
-        Some speakers are given and some are not: no default would be honest.
-    """
-    smallest = int(np.unique(manifest.labels, return_counts=True)[1].min())
-    protocols = [_as_many_folds("stratified", "", smallest, len(manifest))]
-    if manifest.speakers is not None and len(set(manifest.groups("speaker").tolist())) > 1:
-        protocols.append(Protocol(kind="logo", column="speaker"))
-    elif manifest.is_copy.any():
-        protocols.append(_as_many_folds("group", "source", len(set(manifest.sources.tolist())), len(manifest)))
-    return protocols
-
-
 def make_folds(
     protocol: Protocol,
     manifest: Manifest,
     *,
     rows: NDArray[np.int64] | None = None,
+    keys: Sequence[str] | None = None,
     repeats: int = 1,
     seed: int = 0,
 ) -> list[Fold]:
     """Folds of a protocol; each row is predicted exactly once in each repeat.
 
-    Grouped folds never part a group, nor a copy from its source: where a copy stands in another
-    group than its source, both groups are kept together.
+    Grouped folds never part a group, nor a copy from its source, nor recordings of equal keys: where
+    these stand in different groups, the groups are kept together.
 
     Parameters
     ----------
@@ -128,6 +117,8 @@ def make_folds(
     manifest : Manifest
     rows : ndarray of int64, optional
         Rows to split; all by default.
+    keys : sequence of str, optional
+        Key of each recording of the manifest: equal keys are equal bytes.
     repeats : int
         Repeats with other shuffles. ``logo`` has only one way to split.
     seed : int
@@ -144,8 +135,8 @@ def make_folds(
     rows = np.arange(len(manifest)) if rows is None else np.sort(rows)
     labels = manifest.labels[rows]
     _check_classes(manifest, labels)
-    groups = bound_groups(manifest, protocol.column)[rows] if protocol.column else None
-    _check_counts(protocol, manifest, labels, groups)
+    groups = bound_groups(manifest, protocol.column, keys=keys)[rows] if protocol.column else None
+    _check_counts(protocol, manifest, rows, groups)
     folds = []
     for repeat in range(repeats):
         state = int(np.random.SeedSequence([seed, repeat]).generate_state(1)[0])
@@ -155,13 +146,15 @@ def make_folds(
     return folds
 
 
-def bound_groups(manifest: Manifest, column: str) -> NDArray[np.int64]:
-    """Number of the group of each row, such that neither a group nor a source and its copies are parted.
+def bound_groups(manifest: Manifest, column: str, *, keys: Sequence[str] | None = None) -> NDArray[np.int64]:
+    """Number of the group of each row, such that no group, no source and its copies, and no equal keys are parted.
 
     Parameters
     ----------
     manifest : Manifest
     column : str
+    keys : sequence of str, optional
+        Key of each recording: equal keys are equal bytes.
 
     Returns
     -------
@@ -177,15 +170,13 @@ def bound_groups(manifest: Manifest, column: str) -> NDArray[np.int64]:
     except ManifestError as error:
         raise SplitError(f"The manifest cannot be split by {column}: {error}") from error
     numbers = np.unique(names, return_inverse=True)[1]
-    # a source pulls the groups of its copies into its own, until nothing moves
-    while True:
-        lowest = np.full(len(numbers), len(numbers))
-        np.minimum.at(lowest, manifest.sources, numbers)
-        merged = np.arange(numbers.max() + 1)
-        np.minimum.at(merged, numbers, lowest[manifest.sources])
-        if (merged[numbers] == numbers).all():
-            return np.unique(numbers, return_inverse=True)[1].astype(np.int64)
-        numbers = merged[numbers]
+    ties = [numbers, manifest.sources]
+    if keys is not None:
+        ties.append(np.unique(np.asarray(keys), return_inverse=True)[1])
+    parts = _connect(ties)
+    lowest = np.full(len(numbers), len(numbers))
+    np.minimum.at(lowest, parts, numbers)
+    return np.unique(lowest[parts], return_inverse=True)[1].astype(np.int64)
 
 
 def hash_folds(folds: Sequence[Fold], manifest: Manifest) -> str:
@@ -197,19 +188,24 @@ def hash_folds(folds: Sequence[Fold], manifest: Manifest) -> str:
     return hashlib.sha256(json.dumps(sides, ensure_ascii=True).encode()).hexdigest()[:16]
 
 
+def _connect(ties: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
+    """Number of the part of each row, where rows of equal number in any tie are of one part."""
+    rows = np.arange(len(ties[0]))
+    firsts = [np.unique(tie, return_index=True, return_inverse=True)[1:] for tie in ties]
+    others = np.concatenate([first[place] for first, place in firsts])  # the first row of the same number
+    edges = (np.ones(len(others)), (np.tile(rows, len(ties)), others))
+    graph = coo_array(edges, shape=(len(rows), len(rows)))
+    return np.asarray(connected_components(graph, directed=False)[1], dtype=np.int64)
+
+
 def _parse_folds(text: str, rest: list[str]) -> int:
     if not rest:
-        return _DEFAULT_FOLDS
-    if not rest[0].isdecimal() or int(rest[0]) < 2:
-        raise ProtocolError(f"{text!r}: {rest[0]!r} is not a number of folds. Expected a whole number from 2 on.")
+        return DEFAULT_FOLDS
+    # longer numbers are no folds, and int() refuses those of thousands of digits
+    if not rest[0].isdecimal() or len(rest[0]) > _MAX_FOLD_DIGITS or int(rest[0]) < 2:
+        shown = rest[0] if len(rest[0]) <= 20 else f"{rest[0][:20]}…"
+        raise ProtocolError(f"{text[:40]!r}: {shown!r} is not a number of folds. Expected a whole number from 2 on.")
     return int(rest[0])
-
-
-def _as_many_folds(kind: str, column: str, members: int, n_recordings: int) -> Protocol:
-    """The protocol with at most five folds that so few members allow, else plain folds."""
-    if members < 2:
-        return Protocol(kind="kfold", n_folds=max(2, min(_DEFAULT_FOLDS, n_recordings)))
-    return Protocol(kind=kind, column=column, n_folds=min(_DEFAULT_FOLDS, members))
 
 
 def _split(
@@ -255,14 +251,15 @@ def _check_classes(manifest: Manifest, labels: NDArray[np.int64]) -> None:
 
 
 def _check_counts(
-    protocol: Protocol, manifest: Manifest, labels: NDArray[np.int64], groups: NDArray[np.int64] | None
+    protocol: Protocol, manifest: Manifest, rows: NDArray[np.int64], groups: NDArray[np.int64] | None
 ) -> None:
+    labels = manifest.labels[rows]
     if groups is not None:
-        n_groups = len(set(groups.tolist()))
-        bound = " (counting groups that a source and its copy bind together as one)" if manifest.is_copy.any() else ""
+        n_groups, n_named = len(set(groups.tolist())), len(set(manifest.groups(protocol.column)[rows].tolist()))
+        bound = " (groups that a copy or the same file binds together count as one)" if n_groups < n_named else ""
         if n_groups < 2:
             raise SplitError(
-                f"{protocol}: all {len(labels)} recordings are of one {protocol.column}, so there is one group only"
+                f"{protocol}: the {len(labels)} recordings are of one {protocol.column}, so there is one group only"
                 f"{bound}. Expected two or more; use stratified:5, or group by another column."
             )
         if n_groups < protocol.n_folds:

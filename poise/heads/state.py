@@ -1,17 +1,24 @@
-"""A fitted classifier as plain values: JSON, arrays and texts, without pickle. Files do not live here."""
+"""A fitted classifier as plain values: JSON and arrays, without pickle. Files do not live here."""
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from poise.errors import BundleError
+from poise.errors import BundleError, StrategyError
 
 STATE_VERSION = 1
+
+LARGEST = 1e30
+"""No learnt number is larger: products of a few of them still fit in float64, so that no probability is NaN."""
+
+_LARGEST_INT = 2**63 - 1
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -24,17 +31,14 @@ class HeadState:
         JSON: version, settings, classes, modalities and their dimensions.
     arrays : dict of str to ndarray
         Learnt numbers by name.
-    texts : dict of str to str
-        Learnt models that are texts (LightGBM's own format).
     """
 
     config: dict[str, Any]
     arrays: dict[str, NDArray[Any]]
-    texts: dict[str, str] = field(default_factory=dict)
 
 
 class FittedHead(Protocol):
-    """What turns standardised features into probabilities, and is nothing but arrays and texts."""
+    """What turns standardised features into probabilities, and is nothing but arrays."""
 
     def predict_proba(self, X: NDArray[np.float64], offsets: NDArray[np.int64], /) -> NDArray[np.float64]:
         """Probabilities of shape (n_recordings, n_classes) from rows (one a recording, or its clips) and offsets."""
@@ -42,10 +46,6 @@ class FittedHead(Protocol):
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Learnt numbers by name."""
-        ...
-
-    def texts(self) -> dict[str, str]:
-        """Learnt models that are texts."""
         ...
 
 
@@ -62,7 +62,7 @@ def get_array(arrays: Mapping[str, NDArray[Any]], name: str, shape: tuple[int | 
     Raises
     ------
     BundleError
-        The array is missing, has another shape, or holds something that is not finite.
+        The array is missing, has another shape, or holds something that is not finite or far too large.
     """
     if name not in arrays:
         raise BundleError(
@@ -77,37 +77,102 @@ def get_array(arrays: Mapping[str, NDArray[Any]], name: str, shape: tuple[int | 
         )
     if array.dtype.kind not in "fiu" or not np.isfinite(array).all():
         raise BundleError(f"The model's array {name!r} ({array.dtype}) is not all finite numbers. Train it again.")
+    if array.dtype.kind == "f" and array.size and np.abs(array).max() > LARGEST:
+        raise BundleError(
+            f"The model's array {name!r} holds {np.abs(array).max():.3g}, expected at most {LARGEST:g}. Train it again."
+        )
     return array
 
 
-def check_config(config: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
-    """The settings of a state's config, after checking all of it.
+def check_learnt(arrays: Mapping[str, NDArray[Any]], head: str) -> None:
+    """Refuse what a training gave that ran away.
 
     Parameters
     ----------
-    config : dict
-    known : dict
+    arrays : mapping of str to ndarray
+        Learnt weights, or the probabilities they give.
+    head : str
+
+    Raises
+    ------
+    StrategyError
+        A number is not finite, or far too large.
+    """
+    for name, array in arrays.items():
+        if array.dtype.kind == "f" and not (np.abs(array) <= LARGEST).all():
+            raise StrategyError(
+                f"The training of {head} diverged: its {name} are not finite or above {LARGEST:g}. Expected numbers of "
+                "ordinary size; use a smaller lr or weight_decay, or look at the features."
+            )
+
+
+def check_config(config: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a state's config, after checking all of it but the values of the strategy's settings.
+
+    Parameters
+    ----------
+    config : mapping
+    known : mapping
         Settings that a classifier has.
 
     Raises
     ------
     BundleError
-        The config is of another version, or incomplete.
+        The config is of another version, incomplete, or its parts do not fit together.
     """
     missing = [key for key in ("version", "settings", "classes", "modalities") if key not in config]
     if missing:
         raise BundleError(f"The model's config lacks {', '.join(missing)}. Train it again.")
-    if config["version"] != STATE_VERSION:
+    if isinstance(config["version"], bool) or config["version"] != STATE_VERSION:
         raise BundleError(
             f"The model's state is of version {config['version']}, expected {STATE_VERSION}. "
             "Use the poise it was made with."
         )
-    settings, modalities = config["settings"], config["modalities"]
-    unknown = sorted(set(settings) - set(known))
+    settings, modalities, classes = config["settings"], config["modalities"], config["classes"]
+    if not isinstance(settings, dict):
+        raise BundleError(f"The model's settings are {settings!r}, expected names with values. Train it again.")
+    unknown = sorted(str(name) for name in set(settings) - set(known))
     if unknown:
         raise BundleError(f"The model has settings that are not known: {', '.join(unknown)}. Use a newer poise.")
-    if not modalities or not all(isinstance(dim, int) and dim > 0 for dim in modalities.values()):
-        raise BundleError(f"The model's modalities are {modalities}, expected names with dimensions. Train it again.")
-    if len(config["classes"]) < 2:
-        raise BundleError(f"The model's classes are {config['classes']}, expected two or more. Train it again.")
+    _check_values(settings)
+    _check_modalities(modalities, settings.get("fusion", known["fusion"]))
+    _check_classes(classes)
     return dict(settings)
+
+
+def _check_values(settings: Mapping[str, Any]) -> None:
+    """The settings that no strategy has: the weights of classes and the random state."""
+    weights, state = settings.get("class_weight"), settings.get("random_state")
+    if isinstance(weights, dict) and not all(_is_number(weight) and weight >= 0 for weight in weights.values()):
+        raise BundleError(f"The model's class weights are {weights}, expected numbers from 0 on. Train it again.")
+    if state is not None and (type(state) is not int or state < 0):
+        raise BundleError(f"The model's random state is {state!r}, expected a whole number from 0 on. Train it again.")
+
+
+def _check_modalities(modalities: Any, fusion: Any) -> None:
+    named = isinstance(modalities, dict) and all(isinstance(name, str) for name in modalities)
+    if not named or not modalities or not all(type(dim) is int and dim > 0 for dim in modalities.values()):
+        raise BundleError(f"The model's modalities are {modalities}, expected names with dimensions. Train it again.")
+    both, known = {"video", "audio"}, set(modalities)
+    needed = {"auto": both if known == both else {next(iter(known))}, "early": both}
+    if not isinstance(fusion, str) or known != needed.get(fusion, {fusion}):
+        raise BundleError(
+            f"The model's fusion {fusion!r} does not fit its modalities ({', '.join(modalities)}). Train it again."
+        )
+
+
+def _check_classes(classes: Any) -> None:
+    """Labels of one kind in rising order, as `numpy.unique` gives them."""
+    if not isinstance(classes, list) or len(classes) < 2:
+        raise BundleError(f"The model's classes are {classes!r}, expected two or more in a list. Train it again.")
+    kinds = {type(label) for label in classes}
+    plain = len(kinds) == 1 and kinds <= {int, str, float, bool}
+    rising = plain and all(low < high for low, high in itertools.pairwise(classes))
+    if not rising or (kinds == {int} and max(abs(label) for label in classes) > _LARGEST_INT):
+        raise BundleError(
+            f"The model's classes are {classes}, expected labels of one kind in rising order. Train it again."
+        )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

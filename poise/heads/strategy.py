@@ -30,7 +30,7 @@ class Parameter:
     default : int, float or str
         Its type is the type of the setting.
     low, high : float
-        Bounds of a number; ``low`` is allowed unless ``above_low``, ``high`` never is.
+        Bounds of a number; ``low`` is allowed unless ``above_low``, ``high`` unless ``below_high``.
     choices : tuple of str
         What a text may be.
     heads, poolings : tuple of str
@@ -41,6 +41,7 @@ class Parameter:
     low: float = -math.inf
     high: float = math.inf
     above_low: bool = False
+    below_high: bool = False
     choices: tuple[str, ...] = ()
     heads: tuple[str, ...] = HEADS
     poolings: tuple[str, ...] = POOLINGS
@@ -55,7 +56,7 @@ class Parameter:
         if math.isfinite(self.low):
             bounds.append(f"{'above' if self.above_low else 'from'} {self.low:g}")
         if math.isfinite(self.high):
-            bounds.append(f"below {self.high:g}")
+            bounds.append(f"{'below' if self.below_high else 'to'} {self.high:g}")
         return " ".join([noun, *bounds])
 
     def check(self, name: str, value: object) -> ParamValue:
@@ -79,32 +80,33 @@ class Parameter:
         kind: Any = int if isinstance(self.default, int) else float
         try:
             number = kind(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             return None
         # int(2.5) would be 2
         if not isinstance(value, str) and number != value:
             return None
-        inside: bool = self.low <= number < self.high and not (self.above_low and number == self.low)
-        if not (inside and math.isfinite(number)):
-            return None
-        return int(number) if kind is int else float(number)
+        return kind(number) if math.isfinite(number) and self._is_inside(number) else None
+
+    def _is_inside(self, number: float) -> bool:
+        above = self.low < number if self.above_low else self.low <= number
+        return above and (number < self.high if self.below_high else number <= self.high)
 
 
 PARAMETERS: dict[str, Parameter] = {
     "class_weight": Parameter(default="none", choices=("none", "balanced")),
-    "hidden": Parameter(default=128, low=0, high=65536, heads=NEURAL_HEADS),
-    "dropout": Parameter(default=0.3, low=0, high=1, heads=NEURAL_HEADS),
-    "epochs": Parameter(default=40, low=1, heads=NEURAL_HEADS),
-    "lr": Parameter(default=0.003, low=0, above_low=True, heads=NEURAL_HEADS),
-    "weight_decay": Parameter(default=0.01, low=0, heads=NEURAL_HEADS),
-    "n_components": Parameter(default=64, low=1, heads=NEURAL_HEADS),
-    "n_seeds": Parameter(default=5, low=1, high=1001, heads=NEURAL_HEADS),
-    "attention_dim": Parameter(default=64, low=1, high=65536, heads=NEURAL_HEADS, poolings=("attention",)),
-    "C": Parameter(default=10.0, low=0, above_low=True, heads=("logistic",)),
-    "alpha": Parameter(default=3.0, low=0, above_low=True, heads=("ridge",)),
-    "n_trees": Parameter(default=100, low=1, heads=("lightgbm",)),
-    "n_leaves": Parameter(default=7, low=2, high=131072, heads=("lightgbm",)),
-    "shrinkage": Parameter(default=0.1, low=0, above_low=True, heads=("lightgbm",)),
+    "hidden": Parameter(default=128, low=0, high=4096, heads=NEURAL_HEADS),
+    "dropout": Parameter(default=0.3, low=0, high=1, below_high=True, heads=NEURAL_HEADS),
+    "epochs": Parameter(default=40, low=1, high=100_000, heads=NEURAL_HEADS),
+    "lr": Parameter(default=0.003, low=0, high=1, above_low=True, heads=NEURAL_HEADS),
+    "weight_decay": Parameter(default=0.01, low=0, high=1000, heads=NEURAL_HEADS),
+    "n_components": Parameter(default=64, low=1, high=4096, heads=NEURAL_HEADS),
+    "n_seeds": Parameter(default=5, low=1, high=100, heads=NEURAL_HEADS),
+    "attention_dim": Parameter(default=64, low=1, high=4096, heads=NEURAL_HEADS, poolings=("attention",)),
+    "C": Parameter(default=10.0, low=1e-6, high=1e6, heads=("logistic",)),
+    "alpha": Parameter(default=3.0, low=1e-6, high=1e6, heads=("ridge",)),
+    "n_trees": Parameter(default=100, low=1, high=10_000, heads=("lightgbm",)),
+    "n_leaves": Parameter(default=7, low=2, high=1024, heads=("lightgbm",)),
+    "shrinkage": Parameter(default=0.1, low=0, high=1, above_low=True, heads=("lightgbm",)),
 }
 """Every setting of a strategy by name."""
 

@@ -83,7 +83,7 @@ def cross_validate(
     """
 
     def predict_fold(fold: Fold, train_ranks: NDArray[np.int64]) -> Prediction:
-        state = int(np.random.SeedSequence([seed, fold.repeat, fold.fold]).generate_state(1)[0] >> 1)
+        state = derive_state(seed, fold.repeat, fold.fold)
         model = ClipClassifier.from_strategy(strategy, random_state=state).fit(bags[fold.train], train_ranks)
         test = bags[fold.test]
         proba = np.zeros((len(test), n_classes))
@@ -94,6 +94,19 @@ def cross_validate(
         # the first import of torch takes seconds that are not the strategy's
         importlib.import_module("poise.heads.neural")
     return predict_out_of_fold(predict_fold, labels, folds, n_classes=n_classes, on_fold=on_fold)
+
+
+def derive_state(seed: int, *path: int) -> int:
+    """A random state below 2**31 for one fit, from a seed of any size.
+
+    Parameters
+    ----------
+    seed : int
+        From 0 on.
+    *path : int
+        What tells the fit from others of the same seed.
+    """
+    return int(np.random.SeedSequence([seed, *path]).generate_state(1)[0] >> 1)
 
 
 def predict_out_of_fold(

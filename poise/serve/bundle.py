@@ -1,6 +1,6 @@
 """Bundles: one ZIP with a trained head and everything needed to serve it. No pickle, neither in nor out.
 
-Building the head and running it does not live here.
+What ``bundle.json`` must say lives in ``schema``; building the head and running it does not live here.
 """
 
 from __future__ import annotations
@@ -22,13 +22,12 @@ from numpy.typing import NDArray
 from poise.errors import BundleError, OutputError, StoreWriteError
 from poise.heads.state import HeadState
 from poise.serve.card import write_card
+from poise.serve.schema import SCHEMA_VERSION, check_document, parse_json
 from poise.store.durable import write_durably
 from poise.store.schema import Spec, canonical_json
 
-SCHEMA_VERSION = 1
-
-_NAMES = re.compile(r"bundle\.json|head\.safetensors|head-[a-z0-9_.-]{1,40}\.txt|MODEL_CARD\.md")
-_MAX_ENTRIES = 64
+_NAMES = re.compile(r"bundle\.json|head\.safetensors|MODEL_CARD\.md")
+_MAX_ENTRIES = 8
 _MAX_BYTES = 1 << 30
 _MAX_JSON_BYTES = 1 << 20
 _MAX_RATIO = 200
@@ -98,7 +97,6 @@ def write_bundle(path: str | os.PathLike[str], bundle: Bundle) -> None:
     contents = {
         "bundle.json": json.dumps(document, indent=2, sort_keys=True, allow_nan=False).encode(),
         "head.safetensors": safetensors.numpy.save(arrays),
-        **{f"head-{name}.txt": text.encode() for name, text in sorted(bundle.head.texts.items())},
         "MODEL_CARD.md": write_card(document).encode(),
     }
     buffer = BytesIO()
@@ -151,27 +149,15 @@ def read_bundle(path: str | os.PathLike[str]) -> Bundle:
     """
     contents = _read_members(Path(path))
     document = _read_document(path, contents)
-    try:
-        texts = {
-            name.removeprefix("head-").removesuffix(".txt"): content.decode()
-            for name, content in contents.items()
-            if name.startswith("head-")
-        }
-        return Bundle(
-            label_names=tuple(str(name) for name in document["label_names"]),
-            extraction={str(modality): dict(spec) for modality, spec in document["extraction"].items()},
-            strategy=str(document["strategy"]),
-            head=HeadState(config=dict(document["head"]), arrays=_read_arrays(path, contents), texts=texts),
-            validation=tuple(dict(row) for row in document["validation"]),
-            training=dict(document["training"]),
-            versions={str(name): str(version) for name, version in document["versions"].items()},
-        )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        if isinstance(error, BundleError):
-            raise
-        raise BundleError(
-            f"{path}: bundle.json does not say what it must: {error!r}. Train the model again."
-        ) from error
+    return Bundle(
+        label_names=tuple(document["label_names"]),
+        extraction=document["extraction"],
+        strategy=document["strategy"],
+        head=HeadState(config=document["head"], arrays=_read_arrays(path, contents)),
+        validation=tuple(document["validation"]),
+        training=document["training"],
+        versions=document["versions"],
+    )
 
 
 def training_digest(keys: tuple[str, ...], labels: NDArray[np.int64]) -> str:
@@ -235,34 +221,30 @@ def _read_document(path: str | os.PathLike[str], contents: Mapping[str, bytes]) 
     if len(contents["bundle.json"]) > _MAX_JSON_BYTES:
         raise BundleError(f"{path}: bundle.json is larger than {_MAX_JSON_BYTES:,} bytes. It is not read.")
     try:
-        document = json.loads(contents["bundle.json"], object_pairs_hook=_unique, parse_constant=_refuse)
-    except (ValueError, RecursionError) as error:
+        document = parse_json(contents["bundle.json"])
+    except ValueError as error:
         raise BundleError(f"{path}: bundle.json cannot be read: {error}. The file is damaged.") from error
     version = document.get("schema_version") if isinstance(document, dict) else None
     if version != SCHEMA_VERSION or isinstance(version, bool):
         raise BundleError(
             f"{path} has the schema version {version!r}, this poise reads {SCHEMA_VERSION}. Use the poise that made it."
         )
+    try:
+        check_document(document)
+    except BundleError as error:
+        raise BundleError(f"{path}: bundle.json does not say what it must: {error}. Train the model again.") from error
     return dict(document)
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    if len(dict(pairs)) != len(pairs):
-        raise ValueError("a name stands twice")
-    return dict(pairs)
-
-
-def _refuse(constant: str) -> Any:
-    raise ValueError(f"{constant} is not a number")
 
 
 def _read_arrays(path: str | os.PathLike[str], contents: Mapping[str, bytes]) -> dict[str, NDArray[Any]]:
     import safetensors
     import safetensors.numpy
 
+    content = contents["head.safetensors"]
     try:
-        arrays: dict[str, NDArray[Any]] = safetensors.numpy.load(contents["head.safetensors"])
-    except (safetensors.SafetensorError, KeyError, ValueError) as error:
+        arrays: dict[str, NDArray[Any]] = safetensors.numpy.load(content)
+        parse_json(content[8 : 8 + int.from_bytes(content[:8], "little")])  # the library takes the last of two
+    except (safetensors.SafetensorError, KeyError, ValueError, TypeError, AttributeError) as error:
         raise BundleError(f"{path}: head.safetensors cannot be read: {error}. The file is damaged.") from error
     for name, array in arrays.items():
         if array.dtype.kind == "f" and not np.isfinite(array).all():

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from poise.heads.splits import Protocol
+
 _METRICS = {"qwk": "quadratic kappa", "accuracy": "accuracy", "mae": "mean absolute error"}
 
 
@@ -45,7 +47,7 @@ def write_card(document: Mapping[str, Any]) -> str:
 
 
 def _honesty(rows: list[Mapping[str, Any]]) -> str:
-    apart = sorted({row["protocol"] for row in rows if ":speaker" in row["protocol"]})
+    apart = sorted({row["protocol"] for row in rows if Protocol.parse(row["protocol"]).keeps_speakers_apart})
     if apart:
         return f"The figures under {', '.join(apart)} say how well it does on speakers it has not heard."
     return "No figure says how well it does on speakers it has not heard: no protocol kept speakers apart."

@@ -14,14 +14,15 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from poise.errors import BundleError, EncoderError, MediaError
+from poise.errors import BundleError, EncoderError, InvalidFeaturesError, MediaError, PoiseError
 from poise.extract.clips import ClipSettings
 from poise.extract.encoders.base import Encoder
 from poise.extract.encoders.registry import make_encoder
 from poise.extract.encoding import EncodedModality, encode_file
 from poise.extract.fingerprint import build_spec
 from poise.heads.classifier import ClipClassifier
-from poise.heads.fusion import fuse, modalities_of
+from poise.heads.fusion import fuse, modalities_of, usable
+from poise.heads.splits import Protocol
 from poise.serve.bundle import Bundle, read_bundle
 from poise.store.bags import Bags, ModalityBags
 from poise.store.schema import Modality, Spec, fingerprint, spec_differences
@@ -172,10 +173,10 @@ class Predictor:
         Raises
         ------
         MediaError
-            The file cannot be read, or lacks a modality that the model needs.
+            The file cannot be read or encoded, or lacks what the model needs.
         """
         began = time.perf_counter()
-        encoded = encode_file(path, tuple(self._encoders.values()), clips=self._clips, decoder=self._decoder)
+        encoded = self._encode(path)
         extracted = time.perf_counter()
         bags = self._bags(os.fspath(path), encoded)
         proba = self._name(self.model.predict_proba(bags)[0])
@@ -200,12 +201,39 @@ class Predictor:
             found = encoded[modality]
             if not len(found.embeddings):
                 raise MediaError(f"{path}: the model needs {modality}, but there is none: {found.reason}.")
+            with np.errstate(over="ignore"):
+                values = found.embeddings.astype(spec["dtype"])  # the store's rounding, so that both give one number
+            if not np.isfinite(values).all():
+                raise MediaError(
+                    f"{path}: an embedding of its {modality} does not fit in {spec['dtype']}, as the model expects. "
+                    "Look at the file, or record it again."
+                )
             modalities[str(modality)] = ModalityBags(
-                values=found.embeddings.astype(spec["dtype"]),  # the store's rounding, so that both give one number
+                values=values,
                 offsets=np.array([0, len(found.embeddings)], dtype=np.int64),
                 clip_times=found.clip_times,
             )
-        return Bags(keys=(path,), modalities=modalities)
+        bags = Bags(keys=(path,), modalities=modalities)
+        if not usable(bags, self.model.fusion)[0]:
+            spans = [f"{name} in {_list_spans(side.clip_times)}" for name, side in modalities.items()]
+            raise MediaError(
+                f"{path}: the model needs picture and sound at the same time, but there is {' and '.join(spans)}. "
+                "Look at the file, or record it again."
+            )
+        return bags
+
+    def _encode(self, path: str | os.PathLike[str]) -> dict[Modality, EncodedModality]:
+        try:
+            return encode_file(path, tuple(self._encoders.values()), clips=self._clips, decoder=self._decoder)
+        except PoiseError as error:
+            if not isinstance(error, InvalidFeaturesError):
+                raise
+            raise MediaError(f"{os.fspath(path)}: {error}. Expected numbers; look at the file.") from error
+        except Exception as error:
+            # what an encoder raises for one clip is that file's, as in an extraction
+            raise MediaError(
+                f"{os.fspath(path)} cannot be encoded: {type(error).__name__}: {error}. Look at the file."
+            ) from error
 
     def _explain(self, bags: Bags) -> tuple[ClipPrediction, ...]:
         used = fuse(bags, self.model.fusion)
@@ -237,16 +265,27 @@ class Predictor:
         return named
 
     def _doubts_of_model(self) -> tuple[str, ...]:
-        rows = [row for row in self.bundle.validation if row["strategy"] == self.bundle.strategy]
-        interval = rows[-1].get("interval", {}).get("qwk") if rows else None
-        if interval is None:
+        """Only a protocol that keeps speakers apart speaks for the model; of several, the one that flatters least."""
+        found = [
+            (row["interval"]["qwk"], row["protocol"])
+            for row in self.bundle.validation
+            if row["strategy"] == self.bundle.strategy
+            and Protocol.parse(row["protocol"]).keeps_speakers_apart
+            and row["interval"].get("qwk") is not None
+        ]
+        if not found:
             return ("the model's validation says nothing about speakers it has not heard",)
-        if interval[0] <= 0:
+        (low, high), protocol = min(found)
+        if low <= 0:
             return (
-                f"the model was no better than chance under {rows[-1]['protocol']}: its quadratic kappa may be "
-                f"anything from {interval[0]:.2f} to {interval[1]:.2f}",
+                f"the model was no better than chance under {protocol}: its quadratic kappa may be "
+                f"anything from {low:.2f} to {high:.2f}",
             )
         return ()
+
+
+def _list_spans(clip_times: NDArray[np.float64]) -> str:
+    return ", ".join(f"{start:g}-{end:g} s" for start, end in clip_times[:5]) + (" …" if len(clip_times) > 5 else "")
 
 
 def _shared_settings(specs: Mapping[Modality, Spec]) -> tuple[ClipSettings, Any]:
@@ -257,12 +296,14 @@ def _shared_settings(specs: Mapping[Modality, Spec]) -> tuple[ClipSettings, Any]
                 "them for a new recording. Extract the recordings with `poise extract` and train on that."
             )
     clips = {fingerprint(spec["clips"]): spec["clips"] for spec in specs.values()}
-    decoders = {str(spec["decoder"]["backend"]) for spec in specs.values()}
-    if len(clips) != 1 or len(decoders) != 1:
+    if len(clips) != 1:
         raise BundleError(
-            "The model's modalities were extracted with different clips or decoders; it cannot be served."
+            "The model's modalities were extracted with different clips, so it cannot be served. "
+            "Extract both with the same --window and --hop, and train on that."
         )
-    return ClipSettings.from_json(dict(next(iter(clips.values())))), decoders.pop()
+    # sound is always PyAV's, whatever decodes the pictures
+    decoder = specs["video"]["decoder"]["backend"] if "video" in specs else "pyav"
+    return ClipSettings.from_json(dict(next(iter(clips.values())))), str(decoder)
 
 
 def _rebuild(

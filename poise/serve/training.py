@@ -14,6 +14,7 @@ from poise.heads.compare import Comparison, Progress, compare
 from poise.heads.fusion import usable
 from poise.heads.splits import Protocol
 from poise.heads.strategy import Strategy
+from poise.heads.validate import derive_state
 from poise.manifest import Manifest
 from poise.serve.bundle import Bundle, training_digest, write_bundle
 from poise.store.bags import Bags
@@ -92,7 +93,8 @@ def train(
         progress=progress,
     )
     rows = np.flatnonzero(usable(bags, strategy.fusion))
-    model = ClipClassifier.from_strategy(strategy, random_state=seed).fit(bags[rows], manifest.labels[rows])
+    model = ClipClassifier.from_strategy(strategy, random_state=derive_state(seed))
+    model.fit(bags[rows], manifest.labels[rows])
     speakers = manifest.speakers
     bundle = Bundle(
         label_names=manifest.label_names,

@@ -2,12 +2,12 @@
 
 from dataclasses import replace
 
-import numpy as np
 import pytest
 
 from poise.errors import ManifestError
 from poise.heads.cautions import find_cautions
-from poise.heads.splits import Protocol, default_protocols
+from poise.heads.defaults import default_protocols
+from poise.heads.splits import Protocol
 from poise.manifest import Manifest
 from tests.heads.recordings import make_recordings
 
@@ -33,7 +33,7 @@ def test_nothing_is_said_when_speakers_are_kept_apart(manifest: Manifest) -> Non
 
 def test_folds_that_mix_speakers_are_named(manifest: Manifest) -> None:
     """No speaker column, an empty cell, or random folds alone: each says that figures flatter."""
-    without = replace(manifest, speakers=None, extra={"speeker": np.array(["a"] * len(manifest))})
+    without = replace(manifest, speakers=None, extra={"speeker": ("a",) * len(manifest)})
     (caution,) = find_cautions(without, keys_of(manifest), [RANDOM])
     assert "no column 'speaker' (it has: speeker)" in caution
     assert "the figures flatter" in caution
@@ -64,3 +64,10 @@ def test_the_same_bytes_under_two_rows_are_named(manifest: Manifest) -> None:
     sources = manifest.sources.copy()
     sources[5] = 0
     assert find_cautions(replace(manifest, sources=sources), keys, [BY_SPEAKER]) == []
+
+
+def test_a_grouping_that_was_not_possible_is_said_instead_of_recommended(manifest: Manifest) -> None:
+    """The reason stands where the advice to validate by speaker would be of no use."""
+    (caution,) = find_cautions(manifest, keys_of(manifest), [RANDOM], hindrance="Speakers cannot be kept apart")
+    assert caution.startswith("Speakers cannot be kept apart. So the validation is stratified:5")
+    assert "say nothing about people it has not heard" in caution

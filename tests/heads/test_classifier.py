@@ -58,14 +58,14 @@ def test_table_form_keeps_scikit_learns_contract(estimator, check):
 @pytest.mark.parametrize(("pooling", "head"), KINDS)
 @pytest.mark.parametrize("n_classes", [2, 3])
 def test_state_predicts_the_same_bits(pooling, head, n_classes):
-    """Settings as JSON, arrays and texts are all that predictions need; two levels work as three do."""
+    """Settings as JSON and arrays are all that predictions need; two levels work as three do."""
     bags, manifest = make_recordings(signal=2.0)
     labels = np.minimum(manifest.labels, n_classes - 1)
     model = make(pooling, head).fit(bags, labels)
     state = model.export_state()
     config = json.loads(json.dumps(state.config, allow_nan=False))
     arrays = {name: np.frombuffer(a.tobytes(), dtype=a.dtype).reshape(a.shape) for name, a in state.arrays.items()}
-    restored = ClipClassifier.from_state(HeadState(config=config, arrays=arrays, texts=dict(state.texts)))
+    restored = ClipClassifier.from_state(HeadState(config=config, arrays=arrays))
     proba = model.predict_proba(bags)
     np.testing.assert_array_equal(restored.predict_proba(bags), proba)
     np.testing.assert_array_equal(restored.predict(bags), model.predict(bags))
@@ -190,7 +190,7 @@ def test_class_weights_equal_sample_weights():
         ({"pooling": "maen"}, "no pooling 'maen'. Did you mean 'mean'"),
         ({"head": "corm"}, "no head 'corm'. Did you mean"),
         ({"pooling": "attention"}, "Attention pooling does not go with the head logistic"),
-        ({"C": -1.0}, "C=-1.0 of a strategy: expected a number above 0"),
+        ({"C": -1.0}, "C=-1.0 of a strategy: expected a number from 1e-06"),
         ({"class_weight": "even"}, "class_weight=even"),
         ({"fusion": "smell"}, "needs smell, but the features are of"),
     ],
@@ -227,7 +227,7 @@ def test_features_of_another_encoder_are_refused():
 
 
 def damaged(state: HeadState, **changes: object) -> HeadState:
-    return HeadState(config={**state.config, **changes}, arrays=state.arrays, texts=state.texts)
+    return HeadState(config={**state.config, **changes}, arrays=state.arrays)
 
 
 @pytest.mark.parametrize(
@@ -238,7 +238,21 @@ def damaged(state: HeadState, **changes: object) -> HeadState:
         ({"settings": {"hidden": -4}}, "settings are not valid"),
         ({"modalities": {}}, "modalities are {}"),
         ({"modalities": {"video": 1}}, "columns that 1 features do not have"),
+        ({"modalities": ["video", "audio"]}, "expected names with dimensions"),
+        ({"modalities": {"video": True, "audio": 24}}, "expected names with dimensions"),
+        ({"modalities": {"video": 24, "smell": 24}}, "fusion 'auto' does not fit its modalities"),
+        ({"settings": None}, "settings are None, expected names"),
+        ({"settings": {"fusion": "audio"}}, "fusion 'audio' does not fit its modalities"),
+        ({"settings": {"fusion": 5}}, "fusion 5 does not fit"),
+        ({"settings": {"class_weight": {"0": "x"}}}, "class weights are"),
+        ({"settings": {"random_state": -1}}, "random state is -1"),
+        ({"settings": {"lr": 10**400}}, "settings are not valid"),
         ({"classes": [1]}, "expected two or more"),
+        ({"classes": 3}, "expected two or more in a list"),
+        ({"classes": [1, 0, 2]}, "labels of one kind in rising order"),
+        ({"classes": [0, 1, 1]}, "labels of one kind in rising order"),
+        ({"classes": [0, 1, 2**70]}, "labels of one kind in rising order"),
+        ({"classes": [0, "1", 2]}, "labels of one kind in rising order"),
         ({"classes": [0, 1]}, "'head.coef'|'coef' has the shape"),
     ],
 )
@@ -251,7 +265,7 @@ def test_state_that_does_not_fit_is_refused(change, message):
 
 
 def test_state_with_missing_or_broken_parts_is_refused():
-    """Missing config, arrays and texts, other numbers of features, and numbers that are not finite."""
+    """Missing config and arrays, other numbers of features, and numbers that are not finite."""
     bags, manifest = make_recordings()
     state = ClipClassifier().fit(bags, manifest.labels).export_state()
     with pytest.raises(BundleError, match="lacks version, settings, classes"):
@@ -263,8 +277,27 @@ def test_state_with_missing_or_broken_parts_is_refused():
     with pytest.raises(BundleError, match="'coef' .* is not all finite"):
         ClipClassifier.from_state(HeadState(config=state.config, arrays=broken))
     trees = make("mean", "lightgbm").fit(bags, manifest.labels).export_state()
-    with pytest.raises(BundleError, match="no text above_0, above_1"):
-        ClipClassifier.from_state(HeadState(config=trees.config, arrays=trees.arrays))
-    other = {**trees.arrays, "head.n_features": np.array([3])}
-    with pytest.raises(BundleError, match="another number of features than 48"):
-        ClipClassifier.from_state(HeadState(config=trees.config, arrays=other, texts=trees.texts))
+    with pytest.raises(BundleError, match="no array 'roots'"):
+        ClipClassifier.from_state(HeadState(config=trees.config, arrays={**state.arrays, **_standardiser(trees)}))
+    huge = {**state.arrays, "head.coef": np.full_like(state.arrays["head.coef"], 1e308)}
+    with pytest.raises(BundleError, match=r"'coef' holds 1e\+308, expected at most 1e\+30"):
+        ClipClassifier.from_state(HeadState(config=state.config, arrays=huge))
+    flat = {**state.arrays, "standardiser.scale": 0 * state.arrays["standardiser.scale"]}
+    with pytest.raises(BundleError, match="standardisation is damaged"):
+        ClipClassifier.from_state(HeadState(config=state.config, arrays=flat))
+    ridge = make("mean", "ridge").fit(bags, manifest.labels).export_state()
+    falling = {**ridge.arrays, "head.cutpoints": ridge.arrays["head.cutpoints"][::-1]}
+    with pytest.raises(BundleError, match="expected a slope from 0 on and rising cutpoints"):
+        ClipClassifier.from_state(HeadState(config=ridge.config, arrays=falling))
+
+
+def _standardiser(state: HeadState) -> dict[str, np.ndarray]:
+    return {name: array for name, array in state.arrays.items() if name.startswith("standardiser")}
+
+
+@pytest.mark.parametrize("head", NEURAL_HEADS)
+def test_a_training_that_runs_away_is_an_error(head):
+    """Weights that are no numbers are never kept: the setting to change is named."""
+    bags, manifest = make_recordings()
+    with pytest.raises(StrategyError, match=f"training of {head} diverged: .*use a smaller lr"):
+        make("mean", head, lr=1.0, weight_decay=1000.0, epochs=40).fit(bags, manifest.labels)

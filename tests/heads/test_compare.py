@@ -125,6 +125,8 @@ def test_impossible_comparison_is_refused():
         compare(bags[:44], manifest, strategies=STRATEGIES)
     with pytest.raises(StrategyError, match="0 strategies"):
         compare(bags, manifest, strategies=[])
+    with pytest.raises(StrategyError, match="a seed from 0 on"):
+        compare(bags, manifest, strategies=STRATEGIES, seed=-1)
     clips = [bag.values["video"] for bag in bags]
     apart = {"video": [*clips[:20], *(clip[:0] for clip in clips[20:])]}
     apart["audio"] = [*(clip[:0] for clip in clips[:20]), *clips[20:]]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from poise.errors import ProtocolError, SplitError
-from poise.heads.splits import Protocol, bound_groups, default_protocols, hash_folds, make_folds
+from poise.heads.splits import Protocol, bound_groups, hash_folds, make_folds
 from tests.heads.recordings import make_manifest, make_recordings
 
 
@@ -33,6 +33,7 @@ def test_five_folds_are_the_default():
         ("kfold:speaker:3", "is not a protocol"),
         ("kfold:1", "'1' is not a number of folds"),
         ("group:speaker:x", "'x' is not a number of folds"),
+        ("kfold:" + "9" * 5000, "'9{20}…' is not a number of folds"),
     ],
 )
 def test_wrong_protocol_is_refused(text, message):
@@ -66,6 +67,27 @@ def test_copy_never_leaves_its_source_even_where_their_groups_differ():
     assert groups.tolist() == [0, 0, 0, 1, 0, 0, 0, 1, 1]
     for fold in make_folds(Protocol.parse("logo:day"), manifest):
         assert not set(manifest.sources[fold.train]) & set(manifest.sources[fold.test])
+
+
+def test_the_same_bytes_never_stand_on_both_sides_of_a_grouped_fold():
+    """Equal keys bind their groups together, beside copies; random folds part them as they part all."""
+    manifest = make_manifest([0, 1, 2, 0, 1, 2, 0, 1], speakers=list("abcdefgh"), sources=[0, 1, 2, 3, 4, 5, 3, 7])
+    keys = ["k0", "k1", "k0", "k3", "k4", "k1", "k6", "k2"]
+    groups = bound_groups(manifest, "speaker", keys=keys)
+    assert groups.tolist() == [0, 1, 0, 2, 3, 1, 2, 4]
+    for text in ("group:speaker:3", "group:source:3", "logo:speaker", "logo:source"):
+        for fold in make_folds(Protocol.parse(text), manifest, keys=keys):
+            assert not {keys[row] for row in fold.train} & {keys[row] for row in fold.test}
+    for seed in range(3):
+        plain, keyed = (make_folds(Protocol.parse("kfold:2"), manifest, keys=k, seed=seed) for k in (None, keys))
+        assert hash_folds(plain, manifest) == hash_folds(keyed, manifest)
+
+
+def test_files_that_bind_all_groups_together_leave_one():
+    """When one file is said to be of every speaker, the error says that it binds them."""
+    manifest = make_manifest([0, 1, 0, 1], speakers=list("abab"))
+    with pytest.raises(SplitError, match="one group only .groups that a copy or the same file binds together"):
+        make_folds(Protocol.parse("logo:speaker"), manifest, keys=["k", "k", "l", "m"])
 
 
 def test_grouped_folds_hold_like_labels():
@@ -124,30 +146,3 @@ def test_impossible_split_says_why_and_what_to_do(text, labels, speakers, messag
     """One clear error for labels, groups and folds that do not go together."""
     with pytest.raises(SplitError, match=message):
         make_folds(Protocol.parse(text), make_manifest(labels, speakers=speakers))
-
-
-@pytest.mark.parametrize(
-    ("changes", "expected"),
-    [
-        ({"n_copies": 10}, ["stratified:5", "logo:speaker"]),
-        ({"n_copies": 10, "n_speakers": 1}, ["stratified:5", "group:source:5"]),
-        ({"n_speakers": 1}, ["stratified:5"]),
-        ({"n_originals": 9}, ["stratified:3", "logo:speaker"]),
-    ],
-)
-def test_default_is_the_harshest_grouping_the_manifest_allows(changes, expected):
-    """Random folds for contrast, then speakers, else sources."""
-    _, manifest = make_recordings(**changes)
-    protocols = default_protocols(manifest)
-    assert [str(protocol) for protocol in protocols] == expected
-    assert all(make_folds(protocol, manifest) for protocol in protocols)
-
-
-def test_default_is_plain_folds_where_a_level_is_too_rare_to_stratify():
-    """A level with one recording cannot be in every fold."""
-    assert [str(one) for one in default_protocols(make_manifest([0, 0, 0, 1, 1, 2]))] == ["kfold:5"]
-
-
-def test_level_that_is_named_but_empty_does_not_spoil_the_default():
-    """Stratified folds stay the default where a level between others has no recording."""
-    assert [str(one) for one in default_protocols(make_manifest([0, 0, 2, 2, 2]))] == ["stratified:2"]

@@ -9,7 +9,7 @@ from poise.heads.baselines import make_baselines
 from poise.heads.metrics import compute_scores
 from poise.heads.splits import Fold, Protocol, make_folds
 from poise.heads.strategy import Strategy
-from poise.heads.validate import cross_validate, predict_out_of_fold
+from poise.heads.validate import cross_validate, derive_state, predict_out_of_fold
 from poise.store.bags import Bags
 from tests.heads.recordings import make_manifest, make_recordings
 
@@ -113,3 +113,10 @@ def test_baselines_take_the_distribution_of_what_is_scored():
     only_copies = [Fold(repeat=0, fold=0, train=np.array([3, 4]), test=np.array([0]))]
     out = predict_out_of_fold(baselines["majority"], manifest.labels, only_copies, n_classes=2)
     assert out.predicted[0, 0] == 0
+
+
+def test_a_seed_of_any_size_gives_a_state_of_its_own():
+    """States fit everywhere that a random state is wanted, and tell seeds and fits apart."""
+    states = [derive_state(seed, *path) for seed in (1, 2**32 + 5, 10**30) for path in ((), (0, 1), (1, 1))]
+    assert all(0 <= state < 2**31 for state in states)
+    assert len(set(states)) == len(states)

@@ -90,6 +90,7 @@ def hostile() -> dict[str, Any]:
     return {
         "it holds '../up.txt'": lambda m: {**m, "../up.txt": b"x"},
         "it holds 'model.pkl'": lambda m: {**m, "model.pkl": b"x"},
+        "it holds 'head-above_0.txt'": lambda m: {**m, "head-above_0.txt": b"tree"},
         "it has no head.safetensors": lambda m: {k: v for k, v in m.items() if k != "head.safetensors"},
         "schema version 99": lambda m: {**m, "bundle.json": edited(m["bundle.json"], schema_version=99)},
         "schema version True": lambda m: {**m, "bundle.json": edited(m["bundle.json"], schema_version=True)},
@@ -101,7 +102,7 @@ def hostile() -> dict[str, Any]:
         "larger than 1,048,576 bytes": lambda m: {**m, "bundle.json": np.random.default_rng(0).bytes(1_048_577)},
         "head.safetensors cannot be read": lambda m: {**m, "head.safetensors": b"x" * 50},
         "'head.x' are not finite": lambda m: {**m, "head.safetensors": nan},
-        "would unpack to": lambda m: {**m, "head-bomb.txt": b"0" * 50_000_000},
+        "would unpack to": lambda m: {**m, "MODEL_CARD.md": b"0" * 50_000_000},
     }
 
 

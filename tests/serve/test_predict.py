@@ -83,16 +83,80 @@ def test_a_model_at_chance_is_not_trusted(extracted: tuple[Path, Manifest, Featu
     bundle = predictor.bundle
     row = next(row for row in bundle.validation if row["strategy"] == bundle.strategy)
     for interval, word in [([-0.2, 0.6], "no better than chance"), (None, "says nothing about speakers")]:
-        changed = ({**row, "interval": {"qwk": interval}},)
+        changed = ({**row, "protocol": "logo:speaker", "interval": {"qwk": interval}},)
         prediction = Predictor(replace(bundle, validation=changed)).predict(extracted[1].file(0))
         assert not prediction.trusted
         assert word in prediction.doubts[0]
-    good = Predictor(replace(bundle, validation=({**row, "interval": {"qwk": [0.3, 0.9]}},)))
+    sure = {**row, "interval": {"qwk": [0.3, 0.9]}}
+    good = Predictor(replace(bundle, validation=({**sure, "protocol": "logo:speaker"},)))
     assert good.predict(extracted[1].file(0)).trusted
     write_video(extracted[0] / "short.mp4", seconds=0.6, fps=12, sound=tone(0.6))
     short = good.predict(extracted[0] / "short.mp4")
     assert not short.trusted
     assert "short" in short.flags
+
+
+def test_only_a_protocol_that_keeps_speakers_apart_makes_a_model_trusted(
+    extracted: tuple[Path, Manifest, FeatureStore],
+) -> None:
+    """Fine figures under random folds, or by source, say nothing; of two by speaker the worse one counts."""
+    predictor, _ = train_on(extracted, "mean/early/ridge")
+    bundle = predictor.bundle
+    row = {**bundle.validation[-1], "strategy": bundle.strategy, "interval": {"qwk": [0.5, 0.9]}}
+    for protocols, word in [
+        (["kfold:5"], "says nothing about speakers"),
+        (["stratified:5", "group:source:5", "logo:speakers"], "says nothing about speakers"),
+        ([], "says nothing about speakers"),
+        (["logo:speaker", "kfold:5"], ""),
+        (["group:speaker:3"], ""),
+    ]:
+        rows = tuple({**row, "protocol": protocol} for protocol in protocols)
+        doubts = Predictor(replace(bundle, validation=rows)).predict(extracted[1].file(0)).doubts
+        assert [word in doubt for doubt in doubts] == ([True] if word else [])
+    worse = {**row, "protocol": "group:speaker:3", "interval": {"qwk": [-0.1, 0.4]}}
+    rows = (worse, {**row, "protocol": "logo:speaker"}, {**row, "protocol": "kfold:5"})
+    (doubt,) = Predictor(replace(bundle, validation=rows)).predict(extracted[1].file(0)).doubts
+    assert "no better than chance under group:speaker:3" in doubt
+
+
+def test_what_one_file_causes_is_an_error_of_that_file(
+    extracted: tuple[Path, Manifest, FeatureStore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Picture and sound that never meet, embeddings that are no numbers, and a failing clip name the file."""
+    predictor, _ = train_on(extracted, "mean/early/ridge")
+    file = extracted[1].file(0)
+    whole = predictor._encode(file)
+    apart = {"video": whole["video"], "audio": whole["audio"]._replace(clip_times=whole["audio"].clip_times + 10)}
+    for found, message in [
+        (apart, r"r0\.mp4: the model needs picture and sound at the same time.*video in 0-2 s"),
+        ({**whole, "audio": whole["audio"]._replace(embeddings=whole["audio"].embeddings + 1e6)}, r"r0\.mp4.*float16"),
+    ]:
+        with pytest.raises(MediaError, match=message):
+            predictor._bags(str(file), found)
+
+    encoder = predictor._encoders["audio"]
+    monkeypatch.setattr(encoder, "encode", lambda clips: np.full((len(clips), encoder.dim), np.nan))
+    with pytest.raises(MediaError, match=r"r0\.mp4: prosody gave NaN or infinity"):
+        predictor.predict(file)
+
+    def fail(clips: object) -> None:
+        raise RuntimeError("no such clip")
+
+    monkeypatch.setattr(encoder, "encode", fail)
+    with pytest.raises(MediaError, match=r"r0\.mp4 cannot be encoded: RuntimeError: no such clip"):
+        predictor.predict(file)
+
+
+def test_a_seed_of_any_size_trains(extracted: tuple[Path, Manifest, FeatureStore]) -> None:
+    """Seeds above 2**32 are seeds like any other, and the bundle remembers them."""
+    folder, manifest, store = extracted
+    specs = {index.spec["modality"]: index.spec for index in store.indexes()}
+    chosen = Strategy.parse("mean/early/corn:epochs=2,n_seeds=1")
+    protocols = [Protocol.parse("stratified:2")]
+    for seed in (2**32, 10**40):
+        path = folder / "seed.zip"
+        train(store.load(manifest), manifest, specs, path, strategy=chosen, protocols=protocols, seed=seed)
+        assert Predictor.from_bundle(path).bundle.training["seed"] == seed
 
 
 def test_a_file_without_what_the_model_needs_is_an_error(extracted: tuple[Path, Manifest, FeatureStore]) -> None:

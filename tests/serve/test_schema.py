@@ -1,0 +1,284 @@
+"""Promises of the schema: whatever is changed in a bundle, reading and serving it ends in one error that is ours."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import json
+import re
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from poise.errors import BundleError, EncoderError
+from poise.extract import ClipSettings
+from poise.extract.encoders.registry import make_encoder
+from poise.extract.fingerprint import build_spec
+from poise.heads import ClipClassifier
+from poise.serve import Bundle, Predictor, write_bundle
+from poise.serve.schema import check_document, parse_json
+from poise.store import Bags
+
+GONE = object()
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle that can be served here: motion and prosody, joined clip by clip."""
+    clips = ClipSettings(window_s=2.0, hop_s=2.0, min_tail_s=1.0)
+    encoders = {"video": make_encoder("motion", "video"), "audio": make_encoder("prosody", "audio")}
+    specs = {name: build_spec(encoder, clips, "pyav", "float16") for name, encoder in encoders.items()}
+    rng, y = np.random.default_rng(0), np.arange(30) % 3
+    bags = Bags.from_lists(
+        {name: [rng.standard_normal((2, encoder.dim)) for _ in y] for name, encoder in encoders.items()}
+    )
+    row = {"strategy": "mean/early/ridge", "protocol": "logo:speaker", "scored": "all", "n": 30}
+    bundle = Bundle(
+        label_names=("low", "moderate", "high"),
+        extraction=specs,
+        strategy="mean/early/ridge",
+        head=ClipClassifier(fusion="early", head="ridge").fit(bags, y).export_state(),
+        validation=({**row, "metrics": {"qwk": 0.5, "mae": None}, "interval": {"qwk": [0.2, 0.7]}},),
+        training={"n_recordings": 30, "n_copies": 0, "n_speakers": 6, "digest": "0" * 64},
+        versions={"poise": "0.1.0"},
+    )
+    path = tmp_path_factory.mktemp("schema") / "good.zip"
+    write_bundle(path, bundle)
+    return path
+
+
+def put(document: dict[str, Any], place: str, value: Any) -> dict[str, Any]:
+    """The document with another value at a dotted place."""
+    changed = copy.deepcopy(document)
+    *path, last = [int(part) if part.isdigit() else part for part in place.split(".")]
+    inner: Any = changed
+    for part in path:
+        inner = inner[part]
+    if value is GONE:
+        del inner[last]
+    else:
+        inner[last] = value
+    return changed
+
+
+def repack(good: Path, path: Path, change: Callable[[dict[str, bytes]], dict[str, bytes]]) -> Path:
+    with zipfile.ZipFile(good) as archive:
+        contents = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in change(contents).items():
+            archive.writestr(name, content)
+    return path
+
+
+def with_value(good: Path, path: Path, place: str, value: Any) -> Path:
+    def change(contents: dict[str, bytes]) -> dict[str, bytes]:
+        document = put(json.loads(contents["bundle.json"]), place, value)
+        return {**contents, "bundle.json": json.dumps(document).encode()}
+
+    return repack(good, path, change)
+
+
+WRONG = [
+    ("label_names", ["low", "high"], "head.classes"),
+    ("label_names", ["low", "low", "high"], "label_names"),
+    ("label_names", ["low", "", "high"], "label_names"),
+    ("label_names", "low", "label_names"),
+    ("label_names", {"low": 0}, "label_names"),
+    ("strategy", 3, "strategy"),
+    ("head", None, "head"),
+    ("head.version", 9, "version 9"),
+    ("head.classes", 3, "head.classes"),
+    ("head.classes", "012", "head.classes"),
+    ("head.classes", ["0", "1", "2"], "head.classes"),
+    ("head.classes", [0.0, 1.0, 2.0], "head.classes"),
+    ("head.classes", [-1, 0, 1], "head.classes"),
+    ("head.classes", [0, 1, 1], "head.classes"),
+    ("head.classes", [0, 1, 2**65], "head.classes"),
+    ("head.classes", [2, 1, 0], "head.classes"),
+    ("head.classes", [0, 1], "cutpoints"),
+    ("head.modalities", ["video", "audio"], "head.modalities"),
+    ("head.modalities", {}, "head.modalities"),
+    ("head.modalities", {"video": "30", "audio": 1}, "head.modalities.video"),
+    ("head.modalities", {"video": True, "audio": 1}, "head.modalities.video"),
+    ("head.modalities.video", 7, "encoder.dim"),
+    ("head.modalities.smell", 7, "extraction"),
+    ("head.modalities.audio", GONE, "extraction"),
+    ("head.settings", None, "head.settings"),
+    ("head.settings", [], "head.settings"),
+    ("head.settings.fusion", 5, "fusion 5"),
+    ("head.settings.fusion", "video", "fusion 'video' does not fit"),
+    ("head.settings.fusion", ["early"], "fusion"),
+    ("head.settings.pooling", None, "pooling"),
+    ("head.settings.head", {"a": 1}, "no head"),
+    ("head.settings.head", "lightgbm", "no array 'roots'"),
+    ("head.settings.lr", 10**200, "lr="),
+    ("head.settings.lr", [], "lr="),
+    ("head.settings.class_weight", {"0": "x"}, "class weights"),
+    ("head.settings.random_state", "x", "random state"),
+    ("head.settings.magic", 1, "magic"),
+    ("extraction", [], "extraction"),
+    ("extraction.audio", GONE, "extraction"),
+    ("extraction.video", 3, "extraction.video"),
+    ("extraction.video.modality", "audio", "not the one"),
+    ("extraction.video.schema", GONE, "not the one"),
+    ("extraction.video.clips", GONE, "no extraction.video.clips"),
+    ("extraction.video.clips", [2.0], "extraction.video.clips"),
+    ("extraction.video.clips.window_s", "x", "window_s is 'x'"),
+    ("extraction.video.clips.window_s", -1, "window_s"),
+    ("extraction.video.clips.window_s", 10**250, "different clips"),
+    ("extraction.video.clips.window_s", GONE, "extraction.video.clips"),
+    ("extraction.video.clips.stride_s", 1, "extraction.video.clips"),
+    ("extraction.video.decoder", GONE, "no extraction.video.decoder"),
+    ("extraction.video.decoder", "pyav", "extraction.video.decoder"),
+    ("extraction.video.decoder.backend", "opencv", "decoder.backend"),
+    ("extraction.video.decoder.backend", ["pyav"], "decoder.backend"),
+    ("extraction.video.decoder.contract", "x", "not the one"),
+    ("extraction.video.dtype", GONE, "no extraction.video.dtype"),
+    ("extraction.video.dtype", "float64", "extraction.video.dtype"),
+    ("extraction.video.dtype", 16, "extraction.video.dtype"),
+    ("extraction.video.encoder", GONE, "no extraction.video.encoder"),
+    ("extraction.video.encoder", "motion", "extraction.video.encoder"),
+    ("extraction.video.encoder.name", GONE, "no extraction.video.encoder.name"),
+    ("extraction.video.encoder.name", 3, "encoder.name"),
+    ("extraction.video.encoder.name", "/etc", "encoder.name"),
+    ("extraction.video.encoder.name", "a\x00b", "encoder.name"),
+    ("extraction.video.encoder.name", "", "no video encoder|encoder.name"),
+    ("extraction.video.encoder.name", "nobody-has-this", "no video encoder"),
+    ("extraction.video.encoder.name", "prosody", "encodes sound"),
+    ("extraction.video.encoder.n_frames", "x", "n_frames"),
+    ("extraction.video.encoder.n_frames", 10**9, "n_frames"),
+    ("extraction.video.encoder.dim", None, "encoder.dim"),
+    ("extraction.video.imported", {"collection": "x"}, "imported"),
+    ("validation", None, "validation"),
+    ("validation", [3], r"validation\[0\]"),
+    ("validation.0.strategy", None, "strategy"),
+    ("validation.0.protocol", "guess", "protocol"),
+    ("validation.0.protocol", GONE, "no validation"),
+    ("validation.0.n", "x", r"validation\[0\].n"),
+    ("validation.0.metrics", [], "metrics"),
+    ("validation.0.metrics.qwk", "x", "metrics.qwk"),
+    ("validation.0.interval", 3, "interval"),
+    ("validation.0.interval.qwk", 3, "interval.qwk"),
+    ("validation.0.interval.qwk", [0.1], "interval.qwk"),
+    ("validation.0.interval.qwk", ["a", "b"], "interval.qwk"),
+    ("validation.0.interval.qwk", [0.7, 0.2], "interval.qwk"),
+    ("training", 3, "training"),
+    ("training.n_recordings", "x", "n_recordings"),
+    ("training.digest", "x", "training.digest"),
+    ("versions", [], "versions"),
+    ("versions.poise", 1, "versions.poise"),
+]
+
+
+def test_the_untouched_bundle_is_served(good: Path) -> None:
+    """What all others are changed from is accepted."""
+    assert Predictor.from_bundle(good).model.head == "ridge"
+
+
+@pytest.mark.parametrize(("place", "value", "message"), WRONG)
+def test_a_changed_value_is_one_error_that_names_it(
+    good: Path, tmp_path: Path, place: str, value: Any, message: str
+) -> None:
+    """A value of another kind, out of range or missing is never an accident further on."""
+    with pytest.raises((BundleError, EncoderError), match=message):
+        Predictor.from_bundle(with_value(good, tmp_path / "bad.zip", place, value))
+
+
+def places(value: Any, prefix: str = "") -> list[str]:
+    """Every place of a document, of a list the first."""
+    inner = value.items() if isinstance(value, dict) else enumerate(value[:1]) if isinstance(value, list) else ()
+    found = []
+    for name, each in inner:
+        place = f"{prefix}.{name}" if prefix else str(name)
+        found += [place, *places(each, place)]
+    return found
+
+
+def test_any_value_anywhere_is_accepted_or_refused_cleanly(good: Path, tmp_path: Path) -> None:
+    """Every place of the document takes every kind of value: no other error than ours leaves."""
+    with zipfile.ZipFile(good) as archive:
+        document = json.loads(archive.read("bundle.json"))
+    served = refused = 0
+    for place in places(document):
+        for value in (GONE, None, True, 0, -1, 2**70, 1.5, "", "x", [], [1], ["x"], {}, {"x": 1}, [[]], "é" * 200):
+            changed = put(document, place, value)
+            try:
+                check_document(changed)
+            except BundleError:
+                refused += 1
+                continue
+            with contextlib.suppress(BundleError, EncoderError):
+                Predictor.from_bundle(with_value(good, tmp_path / "changed.zip", place, value))._doubts_of_model()
+                served += 1
+    assert refused > 300
+    assert served > 50
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b'{"a": 1e999}', "1e999 is not a number of ordinary size"),
+        (b'{"a": ' + b"9" * 5000 + b"}", "9999999999… is not a number of ordinary size"),
+        (b'{"a": Infinity}', "Infinity is not a number"),
+        (b'{"a": "\\ud800"}', "surrogates not allowed"),
+        (b'{"a":' * 40 + b"1" + b"}" * 40, "nested too deeply"),
+        (b"[" * 100_000, "nested too deeply"),
+        (b'{"a": {"b": 1, "b": 2}}', "a name stands twice"),
+    ],
+)
+def test_json_that_python_would_take_is_refused(content: bytes, message: str) -> None:
+    """Numbers beyond a float, half characters, deep nests and doubled names do not get in."""
+    with pytest.raises(ValueError, match=message):
+        parse_json(content)
+
+
+def doubled(content: bytes) -> bytes:
+    """The same weights with one name twice in the header."""
+    size = int.from_bytes(content[:8], "little")
+    header = content[8 : 8 + size].rstrip()
+    name, entry = re.search(rb'("head\.slope"):(\{[^}]*\})', header).groups()  # type: ignore[union-attr]
+    header = header[:-1] + b"," + name + b":" + entry + b"}"
+    header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header + content[8 + size :]
+
+
+def changed_array(name: str, change: Callable[[Any], Any]) -> Callable[[bytes], bytes]:
+    def edit(content: bytes) -> bytes:
+        arrays = safetensors.numpy.load(content)
+        return safetensors.numpy.save({**arrays, name: np.ascontiguousarray(change(arrays[name]))})
+
+    return edit
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (doubled, "a name stands twice|duplicate"),
+        (changed_array("head.coef", lambda a: a * 0 + 1e308), "'coef' holds"),
+        (changed_array("head.cutpoints", lambda a: a[::-1]), "rising cutpoints"),
+        (changed_array("head.slope", lambda a: a * 0 - 1), "slope from 0 on"),
+        (changed_array("head.coef", lambda a: a.astype(bool)), "not all finite numbers"),
+        (changed_array("head.coef", lambda a: a[:3]), "'coef' has the shape"),
+        (changed_array("standardiser.scale", lambda a: a * 0), "standardisation is damaged"),
+        (changed_array("standardiser.kept", lambda a: a[::-1]), "standardisation is damaged"),
+        (changed_array("standardiser.kept", lambda a: a - 1), "columns that"),
+        (lambda content: content[:0], "cannot be read"),
+        (lambda content: content[:20], "cannot be read"),
+        (lambda content: b"\xff" * 8 + content[8:], "cannot be read"),
+    ],
+)
+def test_changed_weights_are_one_error(
+    good: Path, tmp_path: Path, edit: Callable[[bytes], bytes], message: str
+) -> None:
+    """Weights that would give no probabilities, and files that hold no weights, are refused."""
+
+    def change(contents: dict[str, bytes]) -> dict[str, bytes]:
+        return {**contents, "head.safetensors": edit(contents["head.safetensors"])}
+
+    with pytest.raises(BundleError, match=message):
+        Predictor.from_bundle(repack(good, tmp_path / "bad.zip", change))
