@@ -193,7 +193,6 @@ def draw_leaderboard(found: Comparison) -> None:
         counted = f", {len(set(people[found.scored_rows].tolist()))} speakers" if people is not None else ""
         title = f"{protocol}: {rows[0].n} recordings{counted}, scored: {rows[0].scored}"
         print_table(columns, [_cells(row) for row in rows], title=title)
-        console().print()
     console().print(
         "In brackets: baselines, to be beaten. qwk: quadratic kappa, 1 perfect, 0 chance; interval: bootstrap\n"
         f"over {found.cluster}s. balanced: mean accuracy of the levels. MAE: mean error in levels. by fold: mean ± sd."

@@ -65,8 +65,11 @@ def _draw(findings: Findings) -> None:
         screen.print(f"made as {label!r}:")
         draw_prediction(prediction)
     right = sum(label == prediction.label for label, prediction in findings.predictions.items())
-    expected = findings.accuracy(SHIPPED, BY_SPEAKER)
-    screen.print(f"{right} of {len(findings.predictions)} right; the validation by speaker promised {expected:.0%}.")
+    promised, low, high = findings.accuracy(SHIPPED, BY_SPEAKER)
+    screen.print(
+        f"{right} of {len(findings.predictions)} right, and {len(findings.predictions)} recordings say little: the "
+        f"validation by speaker says {promised:.0%} of 48, give or take ({low:.0%} to {high:.0%})."
+    )
     poise = "poise" if shutil.which("poise") else sys.argv[0]
     table = folder / "interviews" / "manifest.csv"
     screen.print(

@@ -83,10 +83,11 @@ class Findings:
         rows = (comparison or self.comparison).rows
         return next(r.metrics.values["qwk"] for r in rows if (r.strategy, r.protocol) == (strategy, protocol))
 
-    def accuracy(self, strategy: str, protocol: str) -> float:
-        """Share of recordings that one line of the leaderboard gets right."""
-        rows = [row for row in self.comparison.rows if (row.strategy, row.protocol) == (strategy, protocol)]
-        return float(rows[0].metrics.values["accuracy"] or 0.0)
+    def accuracy(self, strategy: str, protocol: str) -> tuple[float, float, float]:
+        """Share of recordings that one line of the leaderboard gets right, and its interval."""
+        row = next(r for r in self.comparison.rows if (r.strategy, r.protocol) == (strategy, protocol))
+        low, high = row.interval.values["accuracy"] or (0.0, 1.0)
+        return row.metrics.values["accuracy"] or 0.0, low, high
 
     def to_json(self) -> dict[str, Any]:
         """As ``poise demo --json`` prints it."""

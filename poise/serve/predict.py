@@ -31,6 +31,7 @@ _DOUBTS = {
     "short": "shorter than the shortest clip of the training recordings",
     "truncated": "the file ends before it should",
     "damaged": "parts of the file could not be decoded",
+    "sound-sanitised": "the sound has impossible values",
 }
 """Flags that make a prediction untrustworthy, and why."""
 
