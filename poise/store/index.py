@@ -107,8 +107,8 @@ class FeatureSetIndex:
         times = np.empty((offsets[-1], 2), dtype=np.float64)
         for i, segment in enumerate(self.segments):
             mine = np.flatnonzero(number == i)
-            source = _spans(segment.offsets[row[mine]], counts[mine])
-            target = _spans(offsets[:-1][mine], counts[mine])
+            source = _run(_spans(segment.offsets[row[mine]], counts[mine]))
+            target = _run(_spans(offsets[:-1][mine], counts[mine]))
             values[target] = segment.embeddings()[source]
             times[target] = segment.clip_times()[source]
         return ModalityBags(values=values, offsets=offsets, clip_times=times)
@@ -141,6 +141,13 @@ def read_spec(folder: Path) -> dict[str, Any]:
             raise
         raise StoreDamagedError(f"{folder / 'spec.json'} cannot be read: {error}") from error
     return dict(spec)
+
+
+def _run(rows: NDArray[np.int64]) -> slice | NDArray[np.int64]:
+    """Consecutive row numbers as a slice, which is copied at the speed of memory."""
+    if len(rows) and rows[-1] - rows[0] + 1 == len(rows) and (np.diff(rows) == 1).all():
+        return slice(int(rows[0]), int(rows[-1]) + 1)
+    return rows
 
 
 def _spans(starts: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.int64]:

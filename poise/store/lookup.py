@@ -36,8 +36,10 @@ class RowFinder:
         self._by_stem: dict[str, dict[str, None]] = {}
         for key, entry in entries.items():
             for path in entry.paths:
-                self._by_path.setdefault(os.path.normpath(path), {})[key] = None
-                self._by_stem.setdefault(PurePath(path).stem, {})[key] = None
+                if imported:
+                    self._by_stem.setdefault(PurePath(path).stem, {})[key] = None
+                else:
+                    self._by_path.setdefault(os.path.normpath(path), {})[key] = None
 
     def keys(self, manifest: Manifest) -> list[str | None]:
         """Key of every row; None where the feature set does not know the recording.
@@ -49,13 +51,14 @@ class RowFinder:
         """
         if self._imported:
             return self._keys_by_name(manifest)
-        keys = [self._key(manifest, row) for row in range(len(manifest))]
+        root = os.path.abspath(manifest.root)
+        keys = [self._key(manifest, row, os.path.join(root, path)) for row, path in enumerate(manifest.paths)]
         self._cache.save()
         return keys
 
-    def _key(self, manifest: Manifest, row: int) -> str | None:
+    def _key(self, manifest: Manifest, row: int, file: str) -> str | None:
         try:
-            key = self._cache.key(manifest.file(row))
+            key = self._cache.key(file)
         except (OSError, ValueError):
             return self._key_by_path(manifest, row)
         return key if key in self._entries else None
