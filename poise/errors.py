@@ -14,6 +14,9 @@
     │   ├── StoreNotFoundError (FileNotFoundError)
     │   ├── StoreWriteError (OSError)         full disk, no permission, read-only
     │   ├── StoreDamagedError (ValueError)    a file of the store is not what was written
+    │   ├── StoreVersionError (ValueError)    the store is of a format that this poise does not read
+    │   ├── StoreChangedError                 the store was compacted while it was read: open it again
+    │   ├── StoreReadOnlyError (OSError)      an exported file cannot be written into
     │   ├── InvalidFeaturesError (ValueError) embeddings that must not be stored: NaN, too large, wrong shape
     │   ├── FeatureSetNotFoundError (LookupError)
     │   ├── AmbiguousFeatureSetError (LookupError)
@@ -23,6 +26,7 @@
     ├── SplitError (ValueError)               labels, groups and folds that cannot be split as asked
     │   └── ProtocolError                     usage: a protocol that is not written as one
     ├── BundleError (ValueError)              a model file that is not a bundle, or not one for this
+    ├── NotConfirmedError                     usage: something is to be removed and nobody said yes
     ├── MissingDependencyError (ImportError)  an optional package is not installed
     └── OutputError (OSError)                 a result cannot be written where it should go
 
@@ -87,6 +91,18 @@ class StoreDamagedError(StoreError, ValueError):
     """A file of the store is not what was written."""
 
 
+class StoreVersionError(StoreError, ValueError):
+    """The store is of a format that this version of poise does not read."""
+
+
+class StoreChangedError(StoreError):
+    """A segment is gone since the store was opened; opening it again finds what was in it elsewhere."""
+
+
+class StoreReadOnlyError(StoreError, OSError):
+    """An exported file is not written into; only a store's folder is."""
+
+
 class InvalidFeaturesError(StoreError, ValueError):
     """Embeddings that must not be stored: not finite, out of range or of the wrong shape."""
 
@@ -125,6 +141,12 @@ class ProtocolError(SplitError):
 
 class BundleError(PoiseError, ValueError):
     """A model file that is not a bundle, or not one that can be served here."""
+
+
+class NotConfirmedError(PoiseError):
+    """Something is to be removed, and nobody said yes."""
+
+    exit_code = 2
 
 
 class MissingDependencyError(PoiseError, ImportError):

@@ -90,7 +90,10 @@ class Manifest:
 
     def file(self, row: int) -> Path:
         """Absolute path of the media file of one row; it need not exist."""
-        return Path(os.path.abspath(self.root / self.paths[row]))
+        return Path(self._file(row))
+
+    def _file(self, row: int) -> str:
+        return os.path.abspath(os.path.join(self.root, self.paths[row]))
 
     def line(self, row: int) -> str:
         """How a message names a row: its line in the table (the header is line 1) and its path."""
@@ -354,7 +357,7 @@ def _check_copies(manifest: Manifest) -> None:
 
 
 def _check_files(manifest: Manifest) -> None:
-    missing = [row for row in range(len(manifest)) if not os.path.lexists(manifest.file(row))]
+    missing = [row for row in range(len(manifest)) if not os.path.lexists(manifest._file(row))]
     if missing:
         raise ManifestError(
             f"{len(missing)} of {len(manifest)} files are missing: {manifest.lines(missing)}. Relative paths start "

@@ -18,8 +18,8 @@ from poise.heads.validate import derive_state
 from poise.manifest import Manifest
 from poise.serve.bundle import Bundle, training_digest, write_bundle
 from poise.store.bags import Bags
+from poise.store.runs import library_versions
 from poise.store.schema import Spec
-from poise.store.writer import library_versions
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

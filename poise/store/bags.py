@@ -7,10 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 from numpy.typing import NDArray
+
+from poise.store.format.ragged import row_offsets, run_starts, span_rows
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -19,8 +24,8 @@ class ModalityBags:
 
     Attributes
     ----------
-    values : ndarray of shape (n_clips_total, dim), float16 or float32
-        Embeddings of all clips, recording after recording.
+    values : ndarray of shape (n_clips_total, [n_layers,] dim), float16 or float32
+        Embeddings of all clips, recording after recording. Read-only where it is mapped from a file.
     offsets : ndarray of shape (n_recordings + 1,), int64
         Recording ``i`` has the rows ``offsets[i]:offsets[i + 1]``; none where the modality is missing.
     clip_times : ndarray of shape (n_clips_total, 2), float64
@@ -47,6 +52,11 @@ class ModalityBags:
         return int(self.values.shape[-1])
 
     @property
+    def n_layers(self) -> int | None:
+        """Number of layers of each embedding; None where there is no axis for them."""
+        return int(self.values.shape[1]) if self.values.ndim == 3 else None
+
+    @property
     def n_clips(self) -> NDArray[np.int64]:
         """Number of clips of each recording, shape (n_recordings,)."""
         return np.diff(self.offsets)
@@ -59,10 +69,36 @@ class ModalityBags:
     def take(self, rows: NDArray[np.int64]) -> ModalityBags:
         """Bags of the recordings at ``rows``, in that order."""
         counts = self.n_clips[rows]
-        offsets = np.concatenate([[0], np.cumsum(counts)])
-        # index of every clip: where its recording starts, plus its place within the recording
-        clips = np.repeat(self.offsets[rows] - offsets[:-1], counts) + np.arange(offsets[-1])
-        return ModalityBags(values=self.values[clips], offsets=offsets, clip_times=self.clip_times[clips])
+        starts = self.offsets[:-1][rows]
+        clips: slice | NDArray[np.int64] = span_rows(starts, counts)
+        if len(run_starts(starts[counts > 0], counts[counts > 0])) == 1:  # one piece needs no copy
+            first = int(starts[counts > 0][0])
+            clips = slice(first, first + int(counts.sum()))
+        return ModalityBags(values=self.values[clips], offsets=row_offsets(counts), clip_times=self.clip_times[clips])
+
+    def layer(self, layer: int | Literal["mean"]) -> ModalityBags:
+        """One layer of embeddings that have several, or the mean of all.
+
+        Parameters
+        ----------
+        layer : int or "mean"
+            Number of the layer, from the end if negative.
+
+        Returns
+        -------
+        ModalityBags
+            ``values`` of shape (n_clips_total, dim); unchanged where there is no axis for layers.
+
+        Raises
+        ------
+        IndexError
+            There is no such layer.
+        """
+        if self.n_layers is None:
+            return self
+        # a mean of float16 is summed in float32
+        values = self.values.mean(axis=1, dtype=np.float32) if layer == "mean" else self.values[:, layer]
+        return ModalityBags(values=values, offsets=self.offsets, clip_times=self.clip_times)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -73,7 +109,7 @@ class Bag:
     ----------
     key : str
         Key of the recording.
-    values : dict of str to ndarray of shape (n_clips, dim)
+    values : dict of str to ndarray of shape (n_clips, [n_layers,] dim)
         Embeddings of each modality that the recording has.
     clip_times : dict of str to ndarray of shape (n_clips, 2), float64
         Start and end of each clip in seconds.
@@ -87,6 +123,9 @@ class Bag:
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Bags(Sequence[Bag]):
     """Clips of many recordings, aligned with the rows of a manifest; works as ``X`` in scikit-learn.
+
+    Indexing with an integer gives a :class:`Bag`, with anything else that numpy takes :class:`Bags`. A piece of
+    consecutive recordings is a view, any other selection a copy. Pickling copies what is mapped.
 
     Attributes
     ----------
@@ -120,15 +159,85 @@ class Bags(Sequence[Bag]):
         return cls(keys=tuple(str(i) for i in range(n)), modalities={"features": modality})
 
     @classmethod
-    def from_lists(cls, modalities: Mapping[str, Sequence[NDArray[Any]]], *, keys: Sequence[str] | None = None) -> Bags:
+    def from_arrays(
+        cls, modalities: Mapping[str, Sequence[NDArray[Any]]], *, keys: Sequence[str] | None = None
+    ) -> Bags:
         """Bags from one list of (n_clips, dim) arrays per modality; an array of no clips is a missing modality."""
         packed = {}
         for name, arrays in modalities.items():
-            offsets = np.concatenate([[0], np.cumsum([len(array) for array in arrays])]).astype(np.int64)
+            offsets = row_offsets(np.array([len(array) for array in arrays]))
             values = np.concatenate([np.asarray(array) for array in arrays])
             packed[name] = ModalityBags(values=values, offsets=offsets, clip_times=np.full((len(values), 2), np.nan))
         n = len(next(iter(packed.values())))
         return cls(keys=tuple(keys or (str(i) for i in range(n))), modalities=packed)
+
+    @classmethod
+    def from_list(cls, bags: Sequence[Bag]) -> Bags:
+        """Bags of recordings that come one by one; the inverse of :meth:`to_list`.
+
+        Parameters
+        ----------
+        bags : sequence of Bag
+            At least one of them must have each modality that any has.
+
+        Raises
+        ------
+        ValueError
+            There are none, or embeddings of one modality differ in shape.
+        """
+        names = dict.fromkeys(name for bag in bags for name in bag.values)
+        if not names:
+            raise ValueError("There are no clips in these bags: nothing says what their embeddings look like.")
+        modalities = {}
+        for name in names:
+            shapes = {bag.values[name].shape[1:] for bag in bags if name in bag.values}
+            if len(shapes) > 1:
+                raise ValueError(f"{name} has embeddings of several shapes: {sorted(shapes)}. Expected one.")
+            like = next(bag.values[name] for bag in bags if name in bag.values)
+            nothing, no_times = like[:0], np.empty((0, 2))
+            arrays = [bag.values.get(name, nothing) for bag in bags]
+            modalities[name] = ModalityBags(
+                values=np.concatenate(arrays),
+                offsets=row_offsets(np.array([len(array) for array in arrays])),
+                clip_times=np.concatenate([bag.clip_times.get(name, no_times) for bag in bags]),
+            )
+        return cls(keys=tuple(bag.key for bag in bags), modalities=modalities)
+
+    def to_list(self) -> list[Bag]:
+        """One :class:`Bag` for each recording, views into these."""
+        return list(self)
+
+    def layer(self, layer: int | Literal["mean"]) -> Bags:
+        """One layer of embeddings that have several, or the mean of all; see :meth:`ModalityBags.layer`."""
+        return Bags(keys=self.keys, modalities={name: side.layer(layer) for name, side in self.modalities.items()})
+
+    def clip_table(self) -> DataFrame:
+        """Every clip with its time.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Columns ``recording`` (row of the recording, int64), ``key``, ``modality``, ``clip`` (its number in the
+            recording, int64), ``start_s`` and ``end_s`` (float64, NaN where unknown).
+        """
+        import pandas as pd
+
+        parts = []
+        for name, side in self.modalities.items():
+            recordings = np.repeat(np.arange(len(self)), side.n_clips)
+            parts.append(
+                pd.DataFrame(
+                    {
+                        "recording": recordings,
+                        "key": np.array(self.keys, dtype=object)[recordings],
+                        "modality": name,
+                        "clip": np.arange(len(recordings)) - side.offsets[:-1][recordings],
+                        "start_s": side.clip_times[:, 0],
+                        "end_s": side.clip_times[:, 1],
+                    }
+                )
+            )
+        return pd.concat(parts, ignore_index=True)
 
     def __len__(self) -> int:
         return len(self.keys)

@@ -42,21 +42,26 @@ class KeyCache:
 
     Parameters
     ----------
-    folder : path
-        Folder of the store; the cache in it may be deleted at any time.
+    folder : Path or None
+        Where they are kept; it may be deleted at any time. None: nowhere.
     """
 
-    def __init__(self, folder: str | os.PathLike[str]) -> None:
-        self._file = Path(folder) / "cache" / "keys.json"
+    def __init__(self, folder: Path | None) -> None:
+        self._file = folder / "keys.json" if folder is not None else None
         self._known = self._read()
         self._changed = False
+        self._names: dict[str, list[str]] | None = None
 
     def _read(self) -> dict[str, list[int | str]]:
+        if self._file is None:
+            return {}
         try:
             known = json.loads(self._file.read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError):
             return {}  # a cache that cannot be read is a cache that is not there
-        return known if isinstance(known, dict) else {}
+        return (
+            {name: value for name, value in known.items() if _is_remembered(value)} if isinstance(known, dict) else {}
+        )
 
     def key(self, path: str | os.PathLike[str]) -> str:
         """Key of the file, hashed only if it changed since the last time.
@@ -66,21 +71,38 @@ class KeyCache:
         OSError
             The file cannot be read.
         """
-        name = os.path.abspath(path)
+        name = os.fspath(path)
+        if not os.path.isabs(name):
+            name = os.path.abspath(name)
         stamp = _stamp(name)
         known = self._known.get(name)
-        if isinstance(known, list) and known[:-1] == stamp and isinstance(known[-1], str):
-            return known[-1]
+        if known is not None and known[:-1] == stamp:
+            return str(known[-1])
         key = file_key(name)
         after = _stamp(name)
         if after == stamp and time.time_ns() - max(stamp[1], stamp[2]) > _RACY_NS:
             self._known[name] = [*stamp, key]
-            self._changed = True
+            self._changed, self._names = True, None
         return key
+
+    def is_elsewhere(self, key: str, path: str | os.PathLike[str]) -> bool:
+        """Whether the bytes of a key are known to be still in another file than ``path``."""
+        here = os.path.abspath(path)
+        if self._names is None:
+            self._names = {}
+            for name, known in self._known.items():
+                self._names.setdefault(str(known[-1]), []).append(name)
+        return any(name != here and self._is_unchanged(name) for name in self._names.get(key, ()))
+
+    def _is_unchanged(self, name: str) -> bool:
+        try:
+            return self._known[name][:-1] == _stamp(name)
+        except OSError:
+            return False
 
     def save(self) -> None:
         """Write the cache if anything was added; a store that cannot be written keeps its old one."""
-        if not self._changed:
+        if not self._changed or self._file is None:
             return
         try:
             self._file.parent.mkdir(exist_ok=True)
@@ -88,6 +110,10 @@ class KeyCache:
         except OSError:
             return  # losing a cache loses only time
         self._changed = False
+
+
+def _is_remembered(value: object) -> bool:
+    return isinstance(value, list) and len(value) == 5 and isinstance(value[-1], str) and len(value[-1]) == 64
 
 
 def _stamp(path: str) -> list[int]:

@@ -1,10 +1,10 @@
-"""The index of a feature set: where each recording lies, derived from the segments and from nothing else."""
+"""The index of a feature set: which row counts for each recording, where its numbers lie, and what is known of it."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,145 +12,283 @@ from numpy.typing import NDArray
 
 from poise.errors import StoreDamagedError
 from poise.store.bags import ModalityBags
-from poise.store.schema import Entry, FeatureSet, canonical_json, fingerprint, set_name
-from poise.store.segments import NAME, Segment, read_segment
+from poise.store.format.contents import SetContents
+from poise.store.format.ragged import row_offsets, run_starts
+from poise.store.format.recordings import OUTCOMES
+from poise.store.format.segments import parse_run
+from poise.store.paths import normal_path
+from poise.store.schema import Entry, FeatureSet, Spec, embedding_shape, fingerprint
 
-_RANK = {"stored": 0, "missing": 1, "failed": 2}
+_FAILED = OUTCOMES.index("failed")
 
 
-class FeatureSetIndex:
-    """Where each recording of one feature set lies, derived from its segments.
+class FeatureSetIndex(Mapping[str, Entry]):
+    """What a feature set held when it was looked at: a mapping from a recording's key to what is known of it.
 
     Parameters
     ----------
-    folder : Path
-        Folder of the feature set.
-
-    Raises
-    ------
-    StoreDamagedError
-        The spec or a segment is damaged.
+    name : str
+        ``encoder@fingerprint``.
+    spec : mapping
+        How its features were made.
+    contents : SetContents
+        What its segments say.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.spec = read_spec(folder)
-        self.segments = [read_segment(path, self.spec) for path in segment_files(folder)]
-        self._places: dict[str, tuple[int, int]] = {}
-        self._names: dict[str, dict[str, None]] = {}
-        for number, segment in enumerate(self.segments):
-            for row, key in enumerate(segment.keys):
-                self._names.setdefault(key, {})[segment.paths[row]] = None
-                if self._wins(number, row, key):
-                    self._places[key] = (number, row)
-            for key, path in segment.names:
-                self._names.setdefault(key, {})[path] = None
+    def __init__(self, name: str, spec: Spec, contents: SetContents) -> None:
+        self.name = name
+        self.spec = spec
+        self.contents = contents
 
-    def _wins(self, number: int, row: int, key: str) -> bool:
-        """Features beat none; of features the first counts, of failures the last, which counts the attempts."""
-        if key not in self._places:
-            return True
-        old_number, old_row = self._places[key]
-        old = self.segments[old_number].outcomes[old_row]
-        new = self.segments[number].outcomes[row]
-        return _RANK[new] < _RANK[old] or new == old == "failed"
+    def __len__(self) -> int:
+        return len(self._winners)
 
-    def entries(self) -> dict[str, Entry]:
-        """What is known of each recording, by key."""
-        return {key: self._entry(key, self.segments[number], row) for key, (number, row) in self._places.items()}
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.keys_of(self._winners))
 
-    def _entry(self, key: str, segment: Segment, row: int) -> Entry:
-        return Entry(
-            key=key,
-            paths=tuple(self._names[key]),
-            outcome=segment.outcomes[row],
-            n_clips=int(segment.n_clips[row]),
-            duration_s=float(segment.durations_s[row]),
-            reason=segment.reasons[row],
-            flags=segment.flags[row],
-            attempts=int(segment.attempts[row]),
-        )
+    def __contains__(self, key: object) -> bool:
+        return isinstance(key, str) and self.row(key) is not None
 
-    def provenance(self) -> list[dict[str, Any]]:
-        """When, with which libraries and into which file each segment was written."""
-        return [
-            {"segment": segment.path.name, "n_recordings": len(segment.keys), **segment.provenance}
-            for segment in self.segments
-        ]
+    def __getitem__(self, key: str) -> Entry:
+        row = self._row(key)
+        table = self.contents.table
+        return table.entry(row, more_paths=self._more_paths.get(table.keys[row].tobytes(), ()))
+
+    @property
+    def imported(self) -> bool:
+        """Whether the features were made by other software and are matched to recordings by file name."""
+        return "imported" in self.spec
+
+    @cached_property
+    def _winners(self) -> NDArray[np.int64]:
+        """The row that counts for each recording, ascending.
+
+        Features beat the knowledge that there are none, and that beats a failure. Of failures the one that counts most
+        attempts wins, of anything else the first in the order of segments.
+        """
+        table = self.contents.table
+        keys = table.keys_u64()
+        most = np.where(table.outcomes == _FAILED, -table.attempts, 0)
+        # lexsort is stable: of equals the first row comes first
+        order = np.lexsort((most, table.outcomes, keys[:, 3], keys[:, 2], keys[:, 1], keys[:, 0]))
+        ordered = keys[order]
+        first = np.ones(len(order), dtype=np.bool_)
+        first[1:] = (ordered[1:] != ordered[:-1]).any(axis=1)
+        return np.sort(order[first])
+
+    @cached_property
+    def _places(self) -> dict[bytes, int]:
+        """Row of each recording by the bytes of its key."""
+        keys = np.ascontiguousarray(self.contents.table.keys[self._winners]).view("V32").ravel()
+        return dict(zip(keys.tolist(), self._winners.tolist(), strict=True))
+
+    @cached_property
+    def _more_paths(self) -> dict[bytes, list[str]]:
+        """Further paths of recordings that were given under more than one."""
+        found: dict[bytes, list[str]] = {}
+        table, names = self.contents.table, self.contents.names
+        others = np.setdiff1d(np.arange(len(table)), self._winners, assume_unique=True)
+        for key, path in zip(table.keys[others], table.paths.take(others), strict=True):
+            found.setdefault(key.tobytes(), []).append(path)
+        for key, path in zip(names.keys, names.paths, strict=True):
+            found.setdefault(key.tobytes(), []).append(path)
+        return found
+
+    @cached_property
+    def _segment_of_rows(self) -> NDArray[np.int64]:
+        return self.contents.segment_of_rows()
+
+    def row(self, key: str) -> int | None:
+        """Row of the table that counts for a recording; None if it is not known."""
+        try:
+            return self._places.get(bytes.fromhex(key))
+        except ValueError:
+            return None
+
+    def rows(self, keys: Sequence[str | None]) -> NDArray[np.int64]:
+        """Rows of several recordings, shape (n,); -1 for None and for what is not known."""
+        found = (None if key is None else self.row(key) for key in keys)
+        return np.array([-1 if row is None else row for row in found], dtype=np.int64)
+
+    def all_rows(self) -> NDArray[np.int64]:
+        """The row that counts for each recording, in the order in which they lie on the disk."""
+        return self._winners
+
+    def keys_of(self, rows: NDArray[np.int64]) -> list[str]:
+        """Keys of the recordings at some rows."""
+        text = self.contents.table.keys[rows].tobytes().hex()
+        return [text[start : start + 64] for start in range(0, len(text), 64)]
+
+    @cached_property
+    def by_path(self) -> Mapping[str, Sequence[str]]:
+        """Keys of the recordings that were given under each path, without detours as ``a/../b``."""
+        found: dict[str, list[str]] = {}
+        for key, path in self.paths():
+            held = found.setdefault(normal_path(path), [])
+            if key not in held:
+                held.append(key)
+        return found
+
+    def paths(self) -> Iterator[tuple[str, str]]:
+        """Every path under which each recording was given, as pairs of key and path."""
+        keys = self.keys_of(self._winners)
+        yield from zip(keys, self.contents.table.paths.take(self._winners), strict=True)
+        for key, paths in self._more_paths.items():
+            if key in self._places:
+                yield from ((key.hex(), path) for path in paths)
 
     def describe(self) -> FeatureSet:
         """Name, size and spec."""
-        outcomes = [self.segments[number].outcomes[row] for number, row in self._places.values()]
+        table = self.contents.table
+        counts = np.bincount(table.outcomes[self._winners], minlength=len(OUTCOMES)).tolist()
+        layers = self.spec["encoder"].get("n_layers")
         return FeatureSet(
-            name=self.folder.name,
+            name=self.name,
             encoder=str(self.spec["encoder"]["name"]),
             modality=self.spec["modality"],
             dim=int(self.spec["encoder"]["dim"]),
-            n_recordings=outcomes.count("stored"),
-            n_clips=sum(int(self.segments[number].n_clips[row]) for number, row in self._places.values()),
-            n_missing=outcomes.count("missing"),
-            n_failed=outcomes.count("failed"),
+            n_layers=None if layers is None else int(layers),
+            n_recordings=counts[0],
+            n_clips=int(table.n_clips[self._winners].sum()),
+            n_missing=counts[1],
+            n_failed=counts[2],
             fingerprint=fingerprint(self.spec),
-            spec=self.spec,
+            spec=dict(self.spec),
         )
 
-    def load(self, keys: Sequence[str | None]) -> ModalityBags:
-        """Embeddings of some recordings, packed in the order of ``keys``; None has no clips."""
-        places = [self._places.get(key, (-1, 0)) if key is not None else (-1, 0) for key in keys]
-        number = np.array([place[0] for place in places], dtype=np.int64)
-        row = np.array([place[1] for place in places], dtype=np.int64)
-        counts = np.zeros(len(keys), dtype=np.int64)
-        for i, segment in enumerate(self.segments):
-            counts[number == i] = segment.n_clips[row[number == i]]
-        offsets = np.concatenate([[0], np.cumsum(counts)])
-        values = np.empty((offsets[-1], *self._tail_shape()), dtype=np.dtype(self.spec["dtype"]))
+    def embeddings(self, key: str) -> NDArray[Any]:
+        """Embeddings of one recording, shape (n_clips, [n_layers,] dim), read-only and not copied where mapped.
+
+        Raises
+        ------
+        KeyError
+            The recording is not known.
+        """
+        return self._place(key, "embeddings")
+
+    def clip_times(self, key: str) -> NDArray[np.float64]:
+        """Start and end in seconds of the clips of one recording, shape (n_clips, 2).
+
+        Raises
+        ------
+        KeyError
+            The recording is not known.
+        """
+        return self._place(key, "clip_times")
+
+    def _place(self, key: str, what: str) -> NDArray[Any]:
+        row = self._row(key)
+        start = int(self.contents.table.offsets[row])
+        segment = self.contents.segments[self._segment_of_rows[row]]
+        found: NDArray[Any] = getattr(segment, what)(start, start + int(self.contents.table.n_clips[row]))
+        return found
+
+    def load(self, rows: NDArray[np.int64]) -> ModalityBags:
+        """Embeddings of some recordings, packed.
+
+        Parameters
+        ----------
+        rows : ndarray of shape (n,), int64
+            Rows of the table, as :meth:`rows` and :meth:`all_rows` give them; -1 has no clips.
+
+        Returns
+        -------
+        ModalityBags
+            In the order of ``rows``. Not copied but mapped, and then read-only, where they lie in one piece.
+
+        Raises
+        ------
+        StoreChangedError
+            A segment is gone.
+        """
+        shape, dtype = embedding_shape(self.spec), np.dtype(self.spec["dtype"])
+        if not len(self.contents.table):
+            nothing = np.zeros(len(rows) + 1, np.int64)
+            return ModalityBags(values=np.empty((0, *shape), dtype), offsets=nothing, clip_times=np.empty((0, 2)))
+        table, segments = self.contents.table, self.contents.segments
+        counts = np.where(rows >= 0, table.n_clips[rows], 0)
+        offsets = row_offsets(counts)
+        full = np.flatnonzero(counts)
+        numbers, sources = self._segment_of_rows[rows[full]], table.offsets[rows[full]]
+        if len(full) and (numbers == numbers[0]).all() and len(run_starts(sources, counts[full])) == 1:
+            segment, first, last = segments[numbers[0]], int(sources[0]), int(sources[0] + offsets[-1])
+            return ModalityBags(
+                values=segment.embeddings(first, last), offsets=offsets, clip_times=segment.clip_times(first, last)
+            )
+        values = np.empty((offsets[-1], *shape), dtype=dtype)
         times = np.empty((offsets[-1], 2), dtype=np.float64)
-        for i, segment in enumerate(self.segments):
-            mine = np.flatnonzero(number == i)
-            source = _run(_spans(segment.offsets[row[mine]], counts[mine]))
-            target = _run(_spans(offsets[:-1][mine], counts[mine]))
-            values[target] = segment.embeddings()[source]
-            times[target] = segment.clip_times()[source]
+        order = np.argsort(numbers, kind="stable")
+        for mine in np.split(order, np.flatnonzero(np.diff(numbers[order])) + 1):
+            if len(mine):
+                segments[numbers[mine[0]]].copy_rows(
+                    sources[mine], offsets[:-1][full[mine]], counts[full[mine]], values, times
+                )
         return ModalityBags(values=values, offsets=offsets, clip_times=times)
 
-    def _tail_shape(self) -> tuple[int, ...]:
-        shapes = [segment.embeddings().shape[1:] for segment in self.segments]
-        return max(shapes, key=len, default=(int(self.spec["encoder"]["dim"]),))
+    def read_plainly(self) -> FeatureSetIndex:
+        """The same index, whose numbers are read and not mapped: for passing through all of them in little memory."""
+        segments = tuple(replace(segment, mapped=False) for segment in self.contents.segments)
+        return FeatureSetIndex(self.name, self.spec, replace(self.contents, segments=segments))
 
+    def check(self, rows: NDArray[np.int64]) -> None:
+        """Hold recordings against the digests they were stored with.
 
-def segment_files(folder: Path) -> list[Path]:
-    """Segments of a feature set in the order in which they count."""
-    return sorted(path for path in folder.iterdir() if NAME.fullmatch(path.name))
+        Raises
+        ------
+        StoreDamagedError
+            Something of a recording is not what was written.
+        """
+        wrong = [int(row) for row in np.unique(rows[rows >= 0]) if not self.is_sound(int(row))]
+        if wrong:
+            table = self.contents.table
+            files = sorted({self.contents.segments[self._segment_of_rows[row]].path.name for row in wrong})
+            shown = ", ".join(f"{table.paths[row]} ({table.key(row)[:12]})" for row in wrong[:8])
+            more = f" and {len(wrong) - 8} more" if len(wrong) > 8 else ""
+            raise StoreDamagedError(
+                f"{self.name}: {len(wrong)} recordings are not what was stored: {shown}{more}, "
+                f"in {', '.join(files[:3])}. Run `poise store heal` on the store and extract "
+                "again: only these are done anew."
+            )
 
+    def is_sound(self, row: int) -> bool:
+        """Whether all that is stored of a recording has the digest that it was stored with."""
+        table = self.contents.table
+        segment = self.contents.segments[self._segment_of_rows[row]]
+        first, last = int(table.offsets[row]), int(table.offsets[row] + table.n_clips[row])
+        run = self.contents.runs[table.runs[row]]
+        found = table.digest(row, run, segment.embeddings(first, last), segment.clip_times(first, last))
+        return found == bytes(table.digests[row])
 
-def read_spec(folder: Path) -> dict[str, Any]:
-    """The spec of a feature set, compared with the name of its folder.
+    def run_of_key(self, key: str) -> dict[str, Any]:
+        """What is known of the run that stored a recording.
 
-    Raises
-    ------
-    StoreDamagedError
-        It cannot be read, or is not the one that the name says.
-    """
-    try:
-        text = (folder / "spec.json").read_text(encoding="utf-8")
-        spec = json.loads(text)
-        if text != canonical_json(spec) or set_name(spec) != folder.name:
-            raise StoreDamagedError(f"{folder / 'spec.json'} is not the spec that the folder's name says: it changed.")
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        if isinstance(error, StoreDamagedError):
-            raise
-        raise StoreDamagedError(f"{folder / 'spec.json'} cannot be read: {error}") from error
-    return dict(spec)
+        Raises
+        ------
+        KeyError
+            The recording is not known.
+        """
+        return parse_run(self.contents.runs[self.contents.table.runs[self._row(key)]])
 
+    def runs(self) -> list[dict[str, Any]]:
+        """Every run that stored something, each with the number of recordings that count."""
+        counts = np.bincount(self.contents.table.runs[self._winners], minlength=len(self.contents.runs))
+        return [
+            {**parse_run(run), "n_recordings": int(count)}
+            for run, count in zip(self.contents.runs, counts, strict=True)
+        ]
 
-def _run(rows: NDArray[np.int64]) -> slice | NDArray[np.int64]:
-    """Consecutive row numbers as a slice, which is copied at the speed of memory."""
-    if len(rows) and rows[-1] - rows[0] + 1 == len(rows) and (np.diff(rows) == 1).all():
-        return slice(int(rows[0]), int(rows[-1]) + 1)
-    return rows
+    def segment_of_key(self, key: str) -> str:
+        """Name of the file that a recording lies in.
 
+        Raises
+        ------
+        KeyError
+            The recording is not known.
+        """
+        return str(self.contents.segments[self._segment_of_rows[self._row(key)]].path.name)
 
-def _spans(starts: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Row numbers of several runs of rows, one after the other."""
-    ends = np.cumsum(counts)
-    return np.repeat(starts - (ends - counts), counts) + np.arange(ends[-1] if len(ends) else 0)
+    def _row(self, key: str) -> int:
+        row = self.row(key)
+        if row is None:
+            raise KeyError(key)
+        return row

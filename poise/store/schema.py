@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,11 @@ from poise.errors import InvalidFeaturesError
 FORMAT_VERSION = 1
 """Version of the file layout in ``docs/file-format.md``."""
 
-FLOAT16_MAX = 65_504.0
+DTYPES = ("float16", "float32")
+"""What embeddings can be stored as."""
+
+SET_NAME = re.compile(r"[A-Za-z0-9._+-]+@[0-9a-f]{16}")
+"""What a feature set may be called, see :func:`set_name`."""
 
 Spec = Mapping[str, Any]
 """Everything that changes the numbers of a feature set, as JSON; see ``docs/file-format.md``."""
@@ -47,6 +51,36 @@ def set_name(spec: Spec) -> str:
     return f"{encoder[:80]}@{fingerprint(spec)}"
 
 
+def parse_spec(text: str, name: str) -> Spec:
+    """The spec of the feature set ``name`` from its canonical JSON.
+
+    Raises
+    ------
+    ValueError
+        It is not canonical JSON, not the spec that the name says, or lacks what every spec has.
+    """
+    try:
+        spec = json.loads(text)
+    except RecursionError as error:
+        raise ValueError("it is nested without end") from error
+    try:
+        if text != canonical_json(spec) or set_name(spec) != name:
+            raise ValueError(f"it is not the spec that the name {name} says: it changed")
+        shape, modality, dtype = embedding_shape(spec), spec["modality"], spec["dtype"]
+    except (LookupError, TypeError, AttributeError) as error:
+        raise ValueError("it is not a spec: its encoder, modality or dtype is missing") from error
+    if min(shape) < 1 or modality not in get_args(Modality) or dtype not in DTYPES:
+        raise ValueError(f"it is of embeddings {shape} {dtype} {modality}, which cannot be")
+    return dict(spec)
+
+
+def embedding_shape(spec: Spec) -> tuple[int, ...]:
+    """Shape of one clip's embedding: ``(dim,)``, or ``(n_layers, dim)`` where the spec keeps several layers."""
+    layers = spec["encoder"].get("n_layers")
+    dim = int(spec["encoder"]["dim"])
+    return (dim,) if layers is None else (int(layers), dim)
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class RecordingFeatures:
     """One recording in one feature set, on its way into the store.
@@ -61,7 +95,7 @@ class RecordingFeatures:
         Length of the recording in seconds; NaN where unknown.
     outcome : {"stored", "missing", "failed"}
         How it ended.
-    embeddings : ndarray of shape (n_clips, dim) or (n_clips, n_layers, dim), float32
+    embeddings : ndarray of shape (n_clips, [n_layers,] dim), float
         No clips unless the outcome is ``stored``.
     clip_times : ndarray of shape (n_clips, 2), float64
         Start and end of each clip in seconds; NaN where unknown.
@@ -83,28 +117,39 @@ class RecordingFeatures:
     flags: tuple[str, ...] = ()
     attempts: int = 1
 
-    def check(self, dtype: str) -> None:
-        """Refuse what must never be stored.
+    def check(self, spec: Spec) -> None:
+        """Refuse what must never be stored in the feature set of ``spec``.
 
         Raises
         ------
         InvalidFeaturesError
-            A value is NaN or infinite or does not fit in ``dtype``, or the shapes disagree.
+            A value is NaN or infinite or does not fit in the dtype, or a shape is not the feature set's.
         """
         if not re.fullmatch(r"[0-9a-f]{64}", self.key):
             raise InvalidFeaturesError(f"{self.path}: the key {self.key!r} is not 64 hexadecimal digits.")
+        try:
+            (self.path + self.reason + "".join(self.flags)).encode("utf-8", "surrogateescape")
+        except UnicodeEncodeError as error:
+            raise InvalidFeaturesError(f"{self.path!r}: its path, reason or flags are no text: {error}.") from error
         if self.clip_times.shape != (len(self.embeddings), 2):
             raise InvalidFeaturesError(
                 f"{self.path}: clip times of shape {self.clip_times.shape}, expected ({len(self.embeddings)}, 2)."
             )
         if (self.outcome == "stored") != (len(self.embeddings) > 0):
             raise InvalidFeaturesError(f"{self.path}: {len(self.embeddings)} clips with the outcome {self.outcome}.")
+        expected = embedding_shape(spec)
+        if self.embeddings.shape[1:] != expected and len(self.embeddings):
+            raise InvalidFeaturesError(
+                f"{self.path}: embeddings of shape {self.embeddings.shape}, expected (n_clips, "
+                f"{', '.join(map(str, expected))})."
+            )
         if not np.isfinite(self.embeddings).all():
             raise InvalidFeaturesError(f"{self.path}: an embedding holds NaN or infinity; it is not stored.")
-        if dtype == "float16" and len(self.embeddings) and np.abs(self.embeddings).max() > FLOAT16_MAX:
+        largest = float(np.abs(self.embeddings).max(initial=0))
+        if largest > float(np.finfo(spec["dtype"]).max):
+            more = " Use --dtype float32." if spec["dtype"] == "float16" else ""
             raise InvalidFeaturesError(
-                f"{self.path}: an embedding of size {np.abs(self.embeddings).max():.3g} does not fit in float16. "
-                "Use --dtype float32."
+                f"{self.path}: an embedding of size {largest:.3g} does not fit in {spec['dtype']}.{more}"
             )
 
 
@@ -126,6 +171,8 @@ class Entry:
         Length in seconds; NaN where unknown.
     reason, flags, attempts
         As in :class:`RecordingFeatures`.
+    stored_ms : int
+        When it was stored, milliseconds since 1970, UTC.
     """
 
     key: str
@@ -136,6 +183,7 @@ class Entry:
     reason: str
     flags: tuple[str, ...]
     attempts: int
+    stored_ms: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,6 +200,8 @@ class FeatureSet:
         What it was made from.
     dim : int
         Length of one embedding.
+    n_layers : int or None
+        Layers kept of each embedding; None where there is just one and no axis for it.
     n_recordings, n_clips : int
         How much is stored.
     n_missing, n_failed : int
@@ -166,6 +216,7 @@ class FeatureSet:
     encoder: str
     modality: Modality
     dim: int
+    n_layers: int | None
     n_recordings: int
     n_clips: int
     n_missing: int

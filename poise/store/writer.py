@@ -5,36 +5,33 @@ HDF5 itself never writes to the disk, since a full disk under an open HDF5 file 
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
-from typing import Any, cast
+from typing import Any
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from poise.store.durable import write_durably
-from poise.store.schema import FORMAT_VERSION, RecordingFeatures, Spec, canonical_json, fingerprint
+from poise.store.format.layout import Names, check_spec, segment_image, segment_name
+from poise.store.format.recordings import table_of
+from poise.store.runs import describe_run
+from poise.store.schema import RecordingFeatures, Spec, embedding_shape
 
 MAX_BYTES = 64_000_000
 MAX_RECORDINGS = 256
 MAX_AGE_S = 30.0
-
-_ALIGNMENT = 4096
-_PACKAGES = ("poise", "h5py", "numpy", "torch", "transformers", "av", "librosa")
 
 
 class SegmentWriter:
     """Collects recordings of one feature set and writes them as segments; a context manager.
 
     A recording is durable once ``on_durable`` was called with its key. A segment is closed at 64 MB,
-    256 recordings or 30 s after its first recording, at :meth:`flush` and at the end.
+    256 recordings or 30 s after its first recording, at :meth:`flush` and at the end. What could not be
+    written is kept, so that :meth:`flush` can be called again once there is space.
 
     Parameters
     ----------
@@ -44,15 +41,34 @@ class SegmentWriter:
         Its spec.
     on_durable : callable, optional
         Called with the keys of each segment once it is safe on the disk.
+    run : str, optional
+        JSON that says which run this is, see :func:`poise.store.runs.describe_run`.
+
+    Raises
+    ------
+    InvalidFeaturesError
+        The spec cannot be written.
     """
 
-    def __init__(self, folder: Path, spec: Spec, on_durable: Callable[[Sequence[str]], None] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        spec: Spec,
+        on_durable: Callable[[Sequence[str]], None] | None = None,
+        *,
+        run: str | None = None,
+    ) -> None:
+        check_spec(spec)
         self.folder = folder
         self._spec = spec
+        self._dtype = np.dtype(spec["dtype"])
         self._on_durable = on_durable
+        self._run = run if run is not None else describe_run()
         self._writer = secrets.token_hex(4)
         self._n_written = 0
         self._pending: list[RecordingFeatures] = []
+        self._values: list[NDArray[Any]] = []
+        self._stored_ms: list[int] = []
         self._names: list[tuple[str, str]] = []
         self._n_bytes = 0
         self._since = 0.0
@@ -75,10 +91,14 @@ class SegmentWriter:
         StoreWriteError
             The segment that this recording completes cannot be written.
         """
-        features.check(self._spec["dtype"])
+        features.check(self._spec)
         self._start()
+        # a copy in the stored type: a caller may go on using its array
+        values = np.array(features.embeddings, dtype=self._dtype).reshape(-1, *embedding_shape(self._spec))
         self._pending.append(features)
-        self._n_bytes += features.embeddings.size * np.dtype(self._spec["dtype"]).itemsize
+        self._values.append(values)
+        self._stored_ms.append(time.time_ns() // 1_000_000)
+        self._n_bytes += values.nbytes
         self.tick()
 
     def add_name(self, key: str, path: str) -> None:
@@ -88,7 +108,7 @@ class SegmentWriter:
 
     def tick(self) -> None:
         """Write the open segment if it is full or old."""
-        full = self._n_bytes >= MAX_BYTES or len(self._pending) >= MAX_RECORDINGS
+        full = self._n_bytes >= MAX_BYTES or max(len(self._pending), len(self._names)) >= MAX_RECORDINGS
         if full or (self._since and time.monotonic() - self._since >= MAX_AGE_S):
             self.flush()
 
@@ -98,16 +118,17 @@ class SegmentWriter:
         Raises
         ------
         StoreWriteError
-            The disk is full, or the folder cannot be written.
+            The disk is full, or the folder cannot be written; what was taken is kept for another try.
         """
         if not self._pending and not self._names:
             return
-        data = build_segment(self._spec, self._pending, self._names)
-        digest = hashlib.sha256(data).hexdigest()
-        name = f"seg-{time.time_ns() // 1_000_000:013d}-{self._writer}-{self._n_written:06d}-{digest}.h5"
-        write_durably(self.folder / name, data)
+        image = self._image()
+        now_ms = time.time_ns() // 1_000_000
+        name = segment_name(image, milliseconds=now_ms, writer=self._writer, number=self._n_written)
+        write_durably(self.folder / name, image)
         keys = [features.key for features in self._pending]
-        self._pending, self._names, self._n_bytes, self._since = [], [], 0, 0.0
+        self._pending, self._values, self._stored_ms, self._names = [], [], [], []
+        self._n_bytes, self._since = 0, 0.0
         self._n_written += 1
         if self._on_durable is not None and keys:
             self._on_durable(keys)
@@ -116,89 +137,17 @@ class SegmentWriter:
         """Write what is left."""
         self.flush()
 
-    def _start(self) -> None:
-        self._since = self._since or time.monotonic()
-
-
-def build_segment(spec: Spec, recordings: Sequence[RecordingFeatures], names: Sequence[tuple[str, str]] = ()) -> bytes:
-    """The bytes of a segment.
-
-    Parameters
-    ----------
-    spec : mapping
-        Spec of the feature set.
-    recordings : sequence of RecordingFeatures
-        What to put in, in this order.
-    names : sequence of (key, path)
-        Other names of recordings that are stored in this or another segment.
-
-    Returns
-    -------
-    bytes
-        An HDF5 file.
-    """
-    dtype = np.dtype(spec["dtype"])
-    dim = int(spec["encoder"]["dim"])
-    stored = [features for features in recordings if len(features.embeddings)]
-    embeddings = np.concatenate([features.embeddings for features in stored] or [np.empty((0, dim))]).astype(dtype)
-    times = np.concatenate([features.clip_times for features in stored] or [np.empty((0, 2))]).astype(np.float64)
-    file = h5py.File(
-        "segment",
-        "w",
-        driver="core",
-        backing_store=False,
-        libver=("earliest", "v110"),
-        alignment_threshold=1024,
-        alignment_interval=_ALIGNMENT,
-    )
-    with file:
-        file.create_dataset("embeddings", data=embeddings, track_times=False)
-        file.create_dataset("clip_times", data=times, track_times=False)
-        _write_columns(file.create_group("recordings"), _columns(recordings))
-        _write_columns(file.create_group("names"), {"key": [n[0] for n in names], "path": [n[1] for n in names]})
-        file.attrs["format_version"] = FORMAT_VERSION
-        file.attrs["fingerprint"] = fingerprint(spec)
-        file.attrs["spec"] = canonical_json(spec)
-        file.attrs["created"] = datetime.now(UTC).isoformat(timespec="milliseconds")
-        file.attrs["versions"] = canonical_json(library_versions())
-        file.attrs["data_sha256"] = hashlib.sha256(embeddings.tobytes() + times.tobytes()).hexdigest()
-        file.flush()
-        return cast("bytes", file.id.get_file_image())
-
-
-def _columns(recordings: Sequence[RecordingFeatures]) -> dict[str, Any]:
-    n_clips = np.array([len(features.embeddings) for features in recordings], dtype=np.int64)
-    return {
-        "key": [features.key for features in recordings],
-        "path": [features.path for features in recordings],
-        "offset": np.cumsum(n_clips) - n_clips,
-        "n_clips": n_clips,
-        "duration_s": np.array([features.duration_s for features in recordings], dtype=np.float64),
-        "outcome": [features.outcome for features in recordings],
-        "reason": [features.reason for features in recordings],
-        "flags": [" ".join(features.flags) for features in recordings],
-        "attempts": np.array([features.attempts for features in recordings], dtype=np.int64),
-    }
-
-
-def _write_columns(group: h5py.Group, columns: dict[str, Any]) -> None:
-    for name, values in columns.items():
-        group.create_dataset(
-            name, data=_fixed_length(values) if isinstance(values, list) else values, track_times=False
+    def _image(self) -> bytes:
+        shape = embedding_shape(self._spec)
+        times = [features.clip_times for features in self._pending]
+        return segment_image(
+            self._spec,
+            table_of(self._pending, self._values, self._stored_ms, self._run),
+            np.concatenate([*self._values, np.empty((0, *shape), self._dtype)]),
+            np.concatenate([*times, np.empty((0, 2))]).astype(np.float64),
+            names=Names.pack(self._names),
+            runs=[self._run],
         )
 
-
-def _fixed_length(texts: Sequence[str]) -> NDArray[np.bytes_]:
-    encoded = [text.encode("utf-8", "surrogateescape").replace(b"\0", b"") for text in texts]
-    return np.array(encoded, dtype=f"S{max(map(len, encoded), default=0) or 1}")
-
-
-def library_versions() -> dict[str, str]:
-    """Versions of the installed packages that features and heads depend on."""
-    versions = {}
-    for package in _PACKAGES:
-        try:
-            versions[package] = version(package)
-        except ModuleNotFoundError:
-            continue
-    return versions
+    def _start(self) -> None:
+        self._since = self._since or time.monotonic()
