@@ -8,11 +8,10 @@ from poise.errors import ExtractSettingsError
 from poise.extract.clips import ClipSettings
 from poise.extract.decode import DECODER_CONTRACT, check_decoder
 from poise.extract.encoders.base import Encoder
+from poise.store.schema import DTYPES
 
 SPEC_SCHEMA = 1
 """Version of the spec's own layout."""
-
-DTYPES = ("float16", "float32")
 
 
 def build_spec(encoder: Encoder, clips: ClipSettings, decoder: str, dtype: str) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
+from poise.extract.stale import StaleRecording
 from poise.store.schema import Entry, Modality, RecordingFeatures
 
 RunOutcome = Literal["stored", "already", "partial", "failed"]
@@ -58,12 +59,15 @@ class ExtractReport:
         Clips encoded in this run, of all encoders together.
     feature_sets : dict of str to str
         Name of the feature set of each modality, ``encoder@fingerprint``.
+    stale : tuple of StaleRecording
+        Recordings in the store whose file has other bytes now.
     """
 
     outcomes: tuple[RecordingOutcome, ...]
     seconds: float
     n_clips_encoded: int
     feature_sets: Mapping[Modality, str]
+    stale: tuple[StaleRecording, ...] = ()
 
     @property
     def counts(self) -> dict[RunOutcome, int]:
@@ -84,6 +88,7 @@ class ExtractReport:
             "seconds": self.seconds,
             "n_clips_encoded": self.n_clips_encoded,
             "feature_sets": dict(self.feature_sets),
+            "stale": [asdict(recording) for recording in self.stale],
         }
 
 

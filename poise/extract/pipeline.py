@@ -36,7 +36,10 @@ from poise.extract.media_file import check_regular_file
 from poise.extract.outcomes import ExtractReport, RecordingOutcome, RunOutcome, judge
 from poise.extract.prefetch import Prefetcher, default_workers
 from poise.extract.reading import describe_error
+from poise.extract.stale import StaleRecording, find_stale
 from poise.manifest import Manifest
+from poise.store.index import FeatureSetIndex
+from poise.store.runs import describe_run, new_run_id
 from poise.store.schema import Entry, Modality, RecordingFeatures, Spec, set_name
 from poise.store.store import FeatureStore
 from poise.store.writer import SegmentWriter
@@ -141,6 +144,7 @@ def extract(
         seconds=time.monotonic() - began,
         n_clips_encoded=run.clips_done,
         feature_sets={modality: set_name(spec) for modality, spec in specs.items()},
+        stale=run.stale(),
     )
 
 
@@ -175,6 +179,8 @@ class _Run:
         self._specs = specs
         self._progress = progress
         self._entries = {modality: store.entries(spec) for modality, spec in specs.items()}
+        self._run_id = new_run_id()
+        self._stale: list[StaleRecording] = []
         self._outcomes: dict[int, RecordingOutcome] = {}
         self._jobs: dict[str, Job] = {}
         self._new_names: list[tuple[Modality, str, str]] = []
@@ -192,8 +198,13 @@ class _Run:
         """One for each row."""
         return tuple(self._outcomes[row] for row in range(len(self._manifest)))
 
+    def stale(self) -> tuple[StaleRecording, ...]:
+        """Recordings in the store whose file has other bytes now."""
+        return tuple(self._stale)
+
     def plan(self, *, retry_failed: bool) -> None:
         """Find out which recording each row is, and what of it is in the store."""
+        keys: dict[int, str] = {}
         for row, path in enumerate(self._manifest.paths):
             try:
                 file = check_regular_file(self._manifest.file(row))
@@ -203,12 +214,15 @@ class _Run:
                 failed = RecordingOutcome(path=path, key=None, outcome="failed", reason=describe_error(error))
                 self._settle_known(row, failed)
                 continue
+            keys[row] = key
             if key in self._jobs:
                 self._jobs[key].rows.append(row)
                 self._new_names += [(modality, key, path) for modality in self._jobs[key].encoders]
             else:
                 self._plan_recording(row, file, key, stamp, retry_failed=retry_failed)
         self._store.keys.save()
+        indexes = [index for index in self._entries.values() if isinstance(index, FeatureSetIndex)]
+        self._stale = find_stale(self._manifest, keys, indexes, self._store.keys)
 
     def _plan_recording(self, row: int, file: Path, key: str, stamp: tuple[int, int], *, retry_failed: bool) -> None:
         path = self._manifest.paths[row]
@@ -266,7 +280,10 @@ class _Run:
             self._encoders[modality].load()
         for modality in needed | {modality for modality, _, _ in self._new_names}:
             self._batchers[modality] = Batcher(self._encoders[modality], partial(self._deliver, modality))
-            self._writers[modality] = self._store.writer(self._specs[modality], partial(self._durable, modality))
+            run = describe_run(run=self._run_id, command="extract", encoder=dict(self._encoders[modality].origin()))
+            self._writers[modality] = self._store.writer(
+                self._specs[modality], partial(self._durable, modality), run=run
+            )
         for modality, key, path in self._new_names:
             self._writers[modality].add_name(key, path)
 
@@ -328,7 +345,7 @@ class _Run:
             return job.failure(modality, job.error)
         features = job.features(job.collected[modality].finish(job.notes[modality]))
         try:
-            features.check(str(self._specs[modality]["dtype"]))
+            features.check(self._specs[modality])
         except InvalidFeaturesError as error:
             return job.failure(modality, error)
         return features

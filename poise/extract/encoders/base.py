@@ -58,6 +58,13 @@ class Encoder(ABC):
     def settings(self) -> Mapping[str, Any]:
         """Everything that changes the numbers, as JSON values; part of the fingerprint. Must not load weights."""
 
+    def origin(self) -> Mapping[str, Any]:
+        """What else is known of where its numbers come from, as JSON values; kept with every run, and changes nothing.
+
+        Asked for after :meth:`load`.
+        """
+        return {}
+
     def load(self) -> None:  # noqa: B027
         """Load what :meth:`encode` needs now, in this thread, before others use the encoder; safe to call twice."""
 

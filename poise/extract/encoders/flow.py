@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter
 
 Floats = NDArray[np.float32]
 
@@ -72,6 +71,8 @@ def displacements(
     ndarray of shape (n_frames - 1, rows, columns, 2), float32
         Vertical (down) and horizontal (right) displacement, pixels of ``frames``.
     """
+    from scipy.ndimage import gaussian_filter
+
     pyramid = [(frames, weights[None])]
     while len(pyramid) < n_levels and min(pyramid[-1][0].shape[1:]) >= 4 * max(grid):
         pyramid.append((halve(pyramid[-1][0]), halve(pyramid[-1][1])))

@@ -1,6 +1,7 @@
 """The weight-free encoder of sound: how somebody speaks, in named numbers; not what is said.
 
-The tracking of the fundamental lives in ``pitch``; decoding and resampling live elsewhere.
+The tracking of the fundamental lives in ``pitch``; decoding and resampling live elsewhere. scipy, which takes half a
+second to import, is imported where it is used: a run that finds everything done does not need it.
 """
 
 from __future__ import annotations
@@ -11,8 +12,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter1d, uniform_filter1d
-from scipy.signal import find_peaks
 
 from poise.extract.encoders.base import AudioEncoder, PreparedClip
 from poise.extract.encoders.pitch import PitchSettings, frame_samples, track_pitch
@@ -251,6 +250,8 @@ def _slope_per_s(values: Floats, mask: Mask) -> float:
 
 
 def _melody(track: _Track) -> dict[str, float]:
+    from scipy.ndimage import uniform_filter1d
+
     voiced, f0_st = track.voiced, track.f0_st
     features = dict.fromkeys(MELODY, 0.0)
     if not voiced.any():
@@ -312,6 +313,9 @@ def _pauses(track: _Track) -> dict[str, float]:
 
 def _rate(track: _Track) -> dict[str, float]:
     """Syllable-like peaks of the level, a second of clip and a second of speech, and how evenly they follow."""
+    from scipy.ndimage import gaussian_filter1d
+    from scipy.signal import find_peaks
+
     level_db = np.maximum(track.level_db, track.threshold_db - SYLLABLE_DIP_DB)
     smooth = gaussian_filter1d(level_db, SYLLABLE_BLUR_S / HOP_S, mode="nearest")
     # of peaks of the same height only the first may stand out from its surroundings
@@ -350,6 +354,8 @@ def _rhythm(sound: NDArray[np.float32]) -> dict[str, float]:
 
 def _steadiness(track: _Track, change: Floats) -> dict[str, float]:
     """Voiced stretches whose fundamental and spectrum both hardly move, as in a filled pause or a drawn-out vowel."""
+    from scipy.ndimage import gaussian_filter1d
+
     steady = track.voiced & (gaussian_filter1d(change, 2.0, mode="nearest") < STEADY_FLUX)
     for run in _runs(steady):
         moved = np.abs(np.gradient(track.f0_st[run])) if run.stop - run.start > 1 else np.ones(1)

@@ -171,6 +171,10 @@ class VideoMAEEncoder(VideoEncoder):
         prepared: NDArray[np.uint8] = crop.contiguous().numpy()  # (3, height, width)
         return prepared
 
+    def origin(self) -> Mapping[str, Any]:
+        """Where the weights came from, their commit on the hub where known, and the device."""
+        return {**self.weights.origin(), "device": str(self._device)}
+
     def load(self) -> None:
         """Read the weights and put the model on its device."""
         from poise.extract.encoders.pretrained import choose_device, load_model

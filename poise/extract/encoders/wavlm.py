@@ -83,6 +83,10 @@ class WavLMEncoder(AudioEncoder):
         normal: NDArray[np.float32] = (samples - samples.mean()) / np.sqrt(samples.var() + 1e-7)
         return normal
 
+    def origin(self) -> Mapping[str, Any]:
+        """Where the weights came from, their commit on the hub where known, and the device."""
+        return {**self.weights.origin(), "device": str(self._device)}
+
     def load(self) -> None:
         """Read the weights and put the model on its device."""
         from poise.extract.encoders.pretrained import choose_device, load_model

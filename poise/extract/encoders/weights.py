@@ -64,6 +64,11 @@ class Weights:
         }
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
+    def origin(self) -> dict[str, Any]:
+        """Hugging Face id, or name of the local folder, and the commit on the hub where known."""
+        name = self.source if _HUB_ID.fullmatch(self.source) else self.folder.name
+        return {"weights": name, "revision": self.revision}
+
     @property
     def pickled(self) -> bool:
         """Whether the weights are PyTorch files and not safetensors."""
