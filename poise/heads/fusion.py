@@ -84,9 +84,16 @@ def fuse(bags: Bags, fusion: str) -> ModalityBags:
     Raises
     ------
     StrategyError
-        A recording lacks a modality, or its clips cannot be matched.
+        A recording lacks a modality, its clips cannot be matched, or embeddings have several layers.
     """
     names = modalities_of(fusion, bags)
+    layered = {name: bags.modalities[name].n_layers for name in names if bags.modalities[name].n_layers is not None}
+    if layered:
+        kept = ", ".join(f"{name} has {count}" for name, count in layered.items())
+        raise StrategyError(
+            f"The features keep several layers of each clip ({kept}), a head takes one. Choose it with bags.layer(-1), "
+            'or take their mean with bags.layer("mean").'
+        )
     _check_present(bags, fusion, names)
     if len(names) == 1:
         return bags.modalities[names[0]]

@@ -50,4 +50,4 @@ def make_recordings(
         ]
     speakers = [f"s{source % n_speakers}" for source in sources]
     manifest = make_manifest(labels[sources].tolist(), speakers=speakers, sources=sources.tolist())
-    return Bags.from_lists(modalities, keys=manifest.paths), manifest
+    return Bags.from_arrays(modalities, keys=manifest.paths), manifest

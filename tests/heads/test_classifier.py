@@ -95,7 +95,7 @@ def test_prediction_depends_neither_on_order_of_clips_nor_on_the_other_recording
     alone = np.vstack([model.predict_proba(bags[[row]]) for row in range(len(bags))])
     np.testing.assert_allclose(alone, together, atol=1e-12)
     turned = {name: [bag.values[name][::-1] for bag in bags] for name in ("video", "audio")}
-    np.testing.assert_allclose(model.predict_proba(Bags.from_lists(turned)), together, atol=1e-12)
+    np.testing.assert_allclose(model.predict_proba(Bags.from_arrays(turned)), together, atol=1e-12)
 
 
 def test_packed_attention_equals_a_loop_over_recordings():
@@ -133,7 +133,7 @@ def test_attention_finds_the_clip_that_matters():
     clips = 0.5 * random.normal(size=(60, 5, 6))
     clips[np.arange(60), telling, 0] += 4
     clips[np.arange(60), telling, 1] += 4 * (2 * labels - 1)
-    bags = Bags.from_lists({"video": list(clips.astype(np.float32))})
+    bags = Bags.from_arrays({"video": list(clips.astype(np.float32))})
     model = ClipClassifier("attention", "video", "softmax", epochs=60).fit(bags, labels)
     shares = np.stack(model.attention(bags))
     np.testing.assert_allclose(shares.sum(axis=1), 1, atol=1e-12)
@@ -211,7 +211,7 @@ def test_unfit_input_is_refused():
         ClipClassifier().fit(bags, np.zeros(40, dtype=int))
     with pytest.raises(ValueError, match="at least one non-zero"):
         ClipClassifier().fit(bags, manifest.labels, sample_weight=np.zeros(40))
-    broken = Bags.from_lists({"video": [np.full((2, 3), np.nan)] * 4})
+    broken = Bags.from_arrays({"video": [np.full((2, 3), np.nan)] * 4})
     with pytest.raises(ValueError, match="NaN or infinity"):
         ClipClassifier().fit(broken, [0, 1, 0, 1])
 

@@ -89,7 +89,7 @@ def test_recordings_that_a_strategy_cannot_use_are_left_out_for_all():
     """Every strategy is scored on the same recordings, and a warning says how many are not."""
     bags, manifest = make_recordings()
     audio = [clip if row not in (3, 8) else clip[:0] for row, clip in enumerate(bag.values["audio"] for bag in bags)]
-    partial = Bags.from_lists({"video": [bag.values["video"] for bag in bags], "audio": audio}, keys=bags.keys)
+    partial = Bags.from_arrays({"video": [bag.values["video"] for bag in bags], "audio": audio}, keys=bags.keys)
     found = compare(partial, manifest, strategies=STRATEGIES, protocols=PROTOCOLS)
     assert {row.n for row in found.rows} == {38}
     assert "2 of 40 recordings are left out" in found.warnings[0]
@@ -131,8 +131,8 @@ def test_impossible_comparison_is_refused():
     apart = {"video": [*clips[:20], *(clip[:0] for clip in clips[20:])]}
     apart["audio"] = [*(clip[:0] for clip in clips[:20]), *clips[20:]]
     with pytest.raises(StrategyError, match="of 45 recordings 20 lack audio, 25 lack video"):
-        compare(Bags.from_lists(apart), manifest, strategies=STRATEGIES)
-    only_copies = Bags.from_lists({"video": [clip if row >= 40 else clip[:0] for row, clip in enumerate(clips)]})
+        compare(Bags.from_arrays(apart), manifest, strategies=STRATEGIES)
+    only_copies = Bags.from_arrays({"video": [clip if row >= 40 else clip[:0] for row, clip in enumerate(clips)]})
     with pytest.raises(StrategyError, match="None of the 5 usable recordings is an original"):
         compare(only_copies, manifest, strategies=STRATEGIES[1:])
     with pytest.raises(SplitError, match="cannot be split by room"):

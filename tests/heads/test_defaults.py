@@ -90,7 +90,7 @@ def test_a_comparison_survives_what_is_left_out_of_it():
     audio = [bag.values["audio"] if one[row] else bag.values["audio"][:0] for row, bag in enumerate(bags)]
     video = [bag.values["video"] for bag in bags]
     keys = [*bags.keys[:2], bags.keys[0], *bags.keys[3:]]
-    partial = Bags.from_lists({"video": video, "audio": audio}, keys=keys)
+    partial = Bags.from_arrays({"video": video, "audio": audio}, keys=keys)
     found = compare(partial, manifest, strategies=[Strategy.parse("mean/early/ridge")])
     assert list(found.folds) == ["stratified:5"]
     assert any("Speakers cannot be kept apart here" in text for text in found.warnings)

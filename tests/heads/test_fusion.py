@@ -36,9 +36,9 @@ def test_early_fusion_joins_clips_of_the_same_span():
 
 def test_imported_clips_are_matched_by_their_place():
     """Without times, as many clips on both sides are joined one by one."""
-    bags = Bags.from_lists({"video": [np.ones((2, 3))], "audio": [np.zeros((2, 4))]})
+    bags = Bags.from_arrays({"video": [np.ones((2, 3))], "audio": [np.zeros((2, 4))]})
     assert fuse(bags, "early").values.shape == (2, 7)
-    uneven = Bags.from_lists({"video": [np.ones((2, 3))], "audio": [np.zeros((3, 4))]}, keys=["r0"])
+    uneven = Bags.from_arrays({"video": [np.ones((2, 3))], "audio": [np.zeros((3, 4))]}, keys=["r0"])
     with pytest.raises(StrategyError, match="r0 has 2 clips of video and 3 of audio"):
         fuse(uneven, "early")
 
@@ -56,7 +56,7 @@ def test_missing_modality_is_refused_and_masked():
 
 def test_fusion_of_a_modality_that_is_not_there_is_refused():
     """The message lists what there is."""
-    bags = Bags.from_lists({"video": [np.ones((2, 3))]})
+    bags = Bags.from_arrays({"video": [np.ones((2, 3))]})
     with pytest.raises(StrategyError, match="needs audio, but the features are of: video"):
         fuse(bags, "early")
     assert available_fusions(bags) == ["video"]
@@ -69,3 +69,11 @@ def test_auto_takes_all_modalities():
     assert modalities_of("auto", both) == ("video", "audio")
     assert available_fusions(both) == ["early", "video", "audio"]
     assert fuse(Bags.from_array(np.ones((3, 2))), "auto").values.shape == (3, 2)
+
+
+def test_embeddings_of_several_layers_are_refused_with_the_way_out() -> None:
+    """A head takes one layer; which one is the user's choice."""
+    bags = Bags.from_arrays({"video": [np.zeros((2, 3, 4)), np.zeros((1, 3, 4))]})
+    with pytest.raises(StrategyError, match=r"video has 3\).*bags.layer\(-1\)"):
+        fuse(bags, "video")
+    assert fuse(bags.layer("mean"), "video").dim == 4

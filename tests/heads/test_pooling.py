@@ -15,7 +15,7 @@ pytestmark = pytest.mark.parametrize("dtype", [np.float16, np.float32])
 def ragged(dtype: type) -> tuple[list[np.ndarray], ModalityBags]:
     random = np.random.default_rng(0)
     clips = [random.normal(size=(count, 6)).astype(dtype) for count in (3, 1, 7, 2)]
-    return clips, Bags.from_lists({"video": clips}).modalities["video"]
+    return clips, Bags.from_arrays({"video": clips}).modalities["video"]
 
 
 def test_pooling_equals_a_loop_over_recordings(dtype):
@@ -36,14 +36,14 @@ def test_deviation_of_a_single_clip_is_zero(dtype):
 def test_pooling_does_not_depend_on_the_other_recordings(dtype):
     """A recording pooled alone or beside others gives the same bits."""
     clips, bags = ragged(dtype)
-    alone = [pool(Bags.from_lists({"v": [clip]}).modalities["v"], "mean-std")[0] for clip in clips]
+    alone = [pool(Bags.from_arrays({"v": [clip]}).modalities["v"], "mean-std")[0] for clip in clips]
     np.testing.assert_array_equal(pool(bags, "mean-std"), np.stack(alone))
 
 
 def test_recording_without_clips_is_refused(dtype):
     """No number is made up for a recording that has no clips."""
     _, bags = ragged(dtype)
-    empty = Bags.from_lists({"v": [bags.values, bags.values[:0]]}).modalities["v"]
+    empty = Bags.from_arrays({"v": [bags.values, bags.values[:0]]}).modalities["v"]
     with pytest.raises(StrategyError, match="1 of 2 recordings have no clips"):
         pool(empty, "mean")
     with pytest.raises(StrategyError, match="Pooling 'max'"):

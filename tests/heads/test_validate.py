@@ -45,7 +45,7 @@ def test_features_of_the_scored_fold_change_only_their_own_predictions(text):
     modalities = {name: [bag.values[name].copy() for bag in bags] for name in ("video", "audio")}
     for clips in modalities.values():
         clips[fold.test[-1]] += 1000
-    changed = Bags.from_lists(modalities, keys=bags.keys)
+    changed = Bags.from_arrays(modalities, keys=bags.keys)
     labels, strategy = manifest.labels, Strategy.parse(text)
     one, other = (cross_validate(strategy, x, labels, [fold], n_classes=3).proba[0] for x in (bags, changed))
     np.testing.assert_allclose(other[:-1], one[:-1], rtol=0, atol=1e-12)

@@ -20,7 +20,7 @@ from poise.store import Bags
 def make_bundle(**settings: Any) -> tuple[Bundle, ClipClassifier, Bags]:
     rng = np.random.default_rng(0)
     y = np.arange(30) % 3
-    bags = Bags.from_lists({"video": [rng.standard_normal((2 + i % 3, 5)) + y[i] for i in range(30)]})
+    bags = Bags.from_arrays({"video": [rng.standard_normal((2 + i % 3, 5)) + y[i] for i in range(30)]})
     model = ClipClassifier(fusion="video", **settings).fit(bags, y)
     spec = {
         "schema": 1,

@@ -70,7 +70,7 @@ def test_each_clip_is_told_with_its_time_and_its_own_level(extracted: tuple[Path
     assert [(clip.start_s, clip.end_s) for clip in prediction.clips] == [tuple(span) for span in times]
     for place, clip in enumerate(prediction.clips):
         one = {name: [values[place : place + 1]] for name, values in bags[0].values.items()}
-        alone = predictor.model.predict_proba(Bags.from_lists(one))[0]
+        alone = predictor.model.predict_proba(Bags.from_arrays(one))[0]
         assert clip.proba is not None
         np.testing.assert_allclose(list(clip.proba.values()), alone)
     pooled = train_on(extracted, "mean-std/audio/logistic")[0].predict(extracted[1].file(0))

@@ -34,7 +34,7 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
     encoders = {"video": make_encoder("motion", "video"), "audio": make_encoder("prosody", "audio")}
     specs = {name: build_spec(encoder, clips, "pyav", "float16") for name, encoder in encoders.items()}
     rng, y = np.random.default_rng(0), np.arange(30) % 3
-    bags = Bags.from_lists(
+    bags = Bags.from_arrays(
         {name: [rng.standard_normal((2, encoder.dim)) for _ in y] for name, encoder in encoders.items()}
     )
     row = {"strategy": "mean/early/ridge", "protocol": "logo:speaker", "scored": "all", "n": 30}
