@@ -22,14 +22,18 @@ A number that is undefined is null; the reason stands beside it. Keys may be add
 
 | command | document |
 |---|---|
-| `extract` | `{"stored", "already", "partial", "failed", "outcomes": [{"path", "key", "outcome", "reason", "n_clips", "flags", "attempts"}], "seconds", "n_clips_encoded", "feature_sets"}` |
+| `extract` | `{"stored", "already", "partial", "failed", "outcomes": [{"path", "key", "outcome", "reason", "n_clips", "flags", "attempts"}], "seconds", "n_clips_encoded", "feature_sets", "stale": [{"path", "key"}]}` |
 | `compare` | `{"leaderboard": [{"strategy", "protocol", "scored", "n", "baseline", "metrics", "interval", "fold_mean", "fold_std", "seconds", "reasons"}], "comparisons", "audit", "audit_reason", "study", "warnings", "label_names", "interval_groups", "splits", "repeats", "seed"}`; metrics are `qwk`, `accuracy`, `balanced_accuracy`, `macro_f1`, `mae`, `spearman`, `log_loss`, `rps`, `ece` |
 | `train` | `{"model", "strategy", ...}` and what `compare` prints |
 | `predict` | `[{"path", "label", "proba": {name: p}, "trusted", "doubts", "flags", "clips": [{"start_s", "end_s", "attention", "proba"}], "seconds"}]`; a file that failed has `"label": null` and `"error"` |
-| `store ls` | `{"feature_sets": [{"name", "modality", "dim", "n_recordings", "n_clips", "n_missing", "n_failed", "fingerprint", "imported"}]}` |
-| `store show` | the same with `"spec"`, `"segments"` and `"recordings"` in each feature set |
+| `store ls` | `{"feature_sets": [{"name", "modality", "dim", "n_layers", "n_recordings", "n_clips", "n_missing", "n_failed", "fingerprint", "imported"}]}` |
+| `store show` | the same with `"spec"`, `"runs": [{"run", "started", "versions", "command", "encoder", "n_recordings"}]` and `"recordings": [{"key", "paths", "outcome", "reason", "flags", "n_clips", "duration_s", "attempts", "stored", "run", "segment"}]` in each feature set; with `--recording` also its `"clips": [{"start_s", "end_s"}]` |
 | `store import` | `{"stored", "already", "failed", "n_clips", "feature_sets", "problems": [{"path", "reason"}]}` |
 | `store verify` | `{"ok", "checked", "problems": [{"segment", "recordings", "what"}]}` |
+| `store heal` | `{"put_aside", "restored", "kept", "lost"}` |
+| `store compact` | `{"feature_sets": [{"name", "n_segments_before", "n_segments", "n_bytes_before", "n_bytes", "n_dropped"}]}` |
+| `store export` | `{"path", "bytes", "feature_sets"}` |
+| `store rm` | `{"removed", "feature_sets": [{"name", "recordings"}]}`; recordings are keys |
 | `doctor` | `{"ok", "checks": [{"name", "ok", "needed", "detail"}]}` |
 | `demo` | what `compare` prints, and `"folder"`, `"extract"`, `"extract_again"`, `"shuffled_labels"`, `"random_encoders"`, `"predictions"` |
 """  # noqa: E501

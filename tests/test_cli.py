@@ -14,7 +14,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from poise.cli import app
-from poise.store import FeatureStore, verify
+from poise.store import FeatureStore
 from tests.media import tone, write_video
 from tests.store.features import make_features, make_key, make_spec
 
@@ -112,7 +112,7 @@ def test_kill_9_and_run_again_finishes(media: Path, tmp_path: Path) -> None:
     process.wait()
     report = json.loads(poise(*arguments).stdout)
     assert report["stored"] + report["already"] == 4
-    assert verify(FeatureStore.open(tmp_path / "s")).ok
+    assert FeatureStore.open(tmp_path / "s").verify().ok
 
 
 def test_train_and_predict_carry_one_recording_to_a_level(media: Path, tmp_path: Path) -> None:
@@ -189,7 +189,8 @@ def test_store_show_says_where_numbers_come_from(study: Path) -> None:
         "feature_sets"
     ]
     assert document["recordings"][0]["key"] == make_key("s0_0")
-    assert document["segments"][0]["versions"]["h5py"]
+    assert document["runs"][0]["versions"]["h5py"]
+    assert document["recordings"][0]["run"] == document["runs"][0]["run"]
     assert_refused(poise("store", "show", study / "features", "--set", "x"), 1, "no feature set 'x'", "test-video@")
 
 
@@ -210,6 +211,123 @@ def test_store_verify_exits_with_1_on_damage(tmp_path: Path) -> None:
     assert report["problems"][0]["segment"].endswith(path.name)
 
 
+def test_store_show_tells_where_the_numbers_of_a_recording_come_from(media: Path, tmp_path: Path) -> None:
+    """File, key, times, settings, decoder, versions, when, which run and where; in words and as JSON."""
+    assert poise("extract", media / "manifest.csv", "--store", tmp_path / "s", *WEIGHT_FREE).exit_code == 0
+    shown = poise("store", "show", tmp_path / "s", "--recording", "r1.mp4")
+    assert shown.exit_code == 0
+    for part in (
+        "motion@",
+        "prosody@",
+        "poise extract",
+        "h5py",
+        "clip 1: 2 to 3.5 s",
+        "seg-",
+        "stored 20",
+    ):
+        assert part in shown.stdout
+    assert "r2.mp4" not in shown.stdout
+    first, second = json.loads(poise("store", "show", tmp_path / "s", "--recording", "r1.mp4", "--json").stdout)[
+        "feature_sets"
+    ]
+    for document in (first, second):
+        (recording,) = document["recordings"]
+        assert recording["paths"] == ["r1.mp4"]
+        assert recording["clips"] == [{"start_s": 0.0, "end_s": 2.0}, {"start_s": 2.0, "end_s": 3.5}]
+        assert recording["run"] in {run["run"] for run in document["runs"]}
+        assert recording["segment"].startswith("seg-")
+        assert document["spec"]["decoder"]["backend"] == "pyav"
+    by_key = poise("store", "show", tmp_path / "s", "--recording", first["recordings"][0]["key"][:16])
+    assert "r1.mp4" in by_key.stdout
+    assert_refused(poise("store", "show", tmp_path / "s", "--recording", "x.mp4"), 1, "no recording 'x.mp4'")
+
+
+@pytest.fixture
+def small_store(tmp_path: Path) -> Path:
+    """A store of one feature set in three segments, one recording failed."""
+    store = FeatureStore.create(tmp_path / "s")
+    for name, changes in (("a_1", {}), ("a_2", {}), ("b_1", {"n_clips": 0, "outcome": "failed", "reason": "broken"})):
+        with store.writer(make_spec()) as writer:
+            writer.add(make_features(name, **changes))
+    return tmp_path / "s"
+
+
+def test_store_heal_puts_damage_aside(small_store: Path) -> None:
+    """What is damaged is named and put aside; verify is content afterwards."""
+    path = min(small_store.glob("motion@*/seg-*.h5"))
+    path.write_bytes(path.read_bytes()[:-10])
+    told = poise("store", "verify", small_store)
+    assert told.exit_code == 1
+    assert f"poise store heal {small_store}" in told.stdout
+    healed = json.loads(poise("store", "heal", small_store, "--json").stdout)
+    assert healed["put_aside"] == [f"{path.parent.name}/{path.name}"]
+    assert poise("store", "verify", small_store).exit_code == 0
+    assert "Nothing to heal" in poise("store", "heal", small_store).stdout
+
+
+def test_store_compact_tells_what_it_did(small_store: Path) -> None:
+    """Segments and sizes before and after, in words and as JSON."""
+    assert "3 segments" in poise("store", "compact", small_store, "--set", "motion").stdout
+    (report,) = json.loads(poise("store", "compact", small_store, "--json").stdout)["feature_sets"]
+    assert (report["n_segments_before"], report["n_segments"], report["n_dropped"]) == (1, 1, 0)
+    assert_refused(poise("store", "compact", small_store, "--set", "x"), 1, "no feature set 'x'")
+
+
+def test_every_command_that_reads_a_store_takes_an_export(study: Path, tmp_path: Path) -> None:
+    """`export` writes one file; ls, show, verify and compare read it, and give what the store gives."""
+    out = tmp_path / "features.h5"
+    exported = json.loads(poise("store", "export", study / "features", "--out", out, "--json").stdout)
+    assert exported["bytes"] == out.stat().st_size
+    assert poise("store", "ls", out).stdout == poise("store", "ls", study / "features").stdout
+    assert "s0_0.mp4" in poise("store", "show", out).stdout
+    assert poise("store", "verify", out).exit_code == 0
+    tables = [
+        poise(
+            "compare",
+            study / "manifest.csv",
+            "--store",
+            store,
+            "--labels",
+            ",".join(LABELS),
+            "--head",
+            "ridge",
+            "--json",
+        )
+        for store in (out, study / "features")
+    ]
+    first, second = (json.loads(table.stdout)["leaderboard"] for table in tables)
+    assert [row["metrics"] for row in first] == [row["metrics"] for row in second]
+    assert_refused(poise("store", "export", study / "features", "--out", out), 1, "--replace")
+    assert poise("store", "export", study / "features", "--out", out, "--replace").exit_code == 0
+    assert_refused(poise("store", "compact", out), 1, "only read")
+
+
+def test_store_rm_says_what_goes_and_asks(small_store: Path) -> None:
+    """Without --yes nothing goes; --dry-run only looks; conditions choose."""
+    assert_refused(poise("store", "rm", small_store), 2, "Say what is to go")
+    asked = poise("store", "rm", small_store, "--path", "a_*")
+    assert_refused(asked, 2, "2 recordings", "a_1.mp4", "Give --yes")
+    looked = json.loads(poise("store", "rm", small_store, "--path", "a_*", "--dry-run", "--json").stdout)
+    assert looked["removed"] is False
+    assert len(looked["feature_sets"][0]["recordings"]) == 2
+    assert len(FeatureStore.open(small_store).load()) == 3
+    removed = json.loads(poise("store", "rm", small_store, "--outcome", "failed", "--yes", "--json").stdout)
+    assert removed["feature_sets"][0]["recordings"] == [make_key("b_1")]
+    assert len(FeatureStore.open(small_store).load()) == 2
+    assert "Nothing answers" in poise("store", "rm", small_store, "--outcome", "failed", "--yes").stderr
+    manifest = small_store.parent / "m.csv"
+    manifest.write_text("path\nnobody.mp4\n")
+    assert_refused(
+        poise("store", "rm", small_store, "--not-in", manifest, "--yes"), 1, "No row of", "all of it would go"
+    )
+    manifest.write_text("path\na_2.mp4\n")
+    result = poise("store", "rm", small_store, "--not-in", manifest, "--yes")
+    assert "a_1.mp4" in result.stderr
+    assert list(FeatureStore.open(small_store).load().keys) == [make_key("a_2")]
+    assert poise("store", "rm", small_store, "--set", "motion", "--yes").stdout == "Removed.\n"
+    assert FeatureStore.open(small_store).names() == []
+
+
 def test_store_import_reads_caches(tmp_path: Path) -> None:
     """A folder of .npz becomes two feature sets; a refused file is named and exits with 3."""
     np.savez(tmp_path / "a.npz", clips=np.ones((2, 1536), np.float32))
@@ -221,7 +339,7 @@ def test_store_import_reads_caches(tmp_path: Path) -> None:
     result = poise(*command)
     assert result.exit_code == 3
     assert "not imported: b.npz: it holds `other` (3,)" in result.stderr
-    assert_refused(poise("store", "import", tmp_path / "none", "--store", tmp_path / "s"), 1, "no folder or ZIP")
+    assert_refused(poise("store", "import", tmp_path / "none", "--store", tmp_path / "s"), 1, "nothing at")
 
 
 def test_doctor_reports_what_works(study: Path) -> None:
@@ -376,6 +494,14 @@ def test_a_narrow_terminal_loses_columns_and_not_names(study: Path, monkeypatch:
     assert all(line == line.rstrip() for line in shown.splitlines())
     listed = poise("store", "ls", study / "features").stdout
     assert {s.name for s in FeatureStore.open(study / "features").feature_sets()} <= set(listed.split())
+
+
+def test_doctor_fits_into_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """At 60 columns too, and with a store that is not there."""
+    monkeypatch.setenv("COLUMNS", "60")
+    shown = poise("doctor", "--store", tmp_path / "none")
+    assert shown.exception is None or isinstance(shown.exception, SystemExit)
+    assert "does not exist" in shown.stdout.replace("\n", " ")
 
 
 def test_random_folds_alone_are_noted(study: Path, tmp_path: Path) -> None:

@@ -146,9 +146,9 @@ def _weights(model: str) -> Check:
 
 def _store(path: Path) -> str:
     from poise.errors import StoreDamagedError
-    from poise.store import FeatureStore, verify
+    from poise.store import FeatureStore
 
-    report = verify(FeatureStore.open(path))
+    report = FeatureStore.open(path).verify()
     if not report.ok:
         raise StoreDamagedError(f"{len(report.problems)} problems; run `poise store verify {path}`")
     return f"{report.n_checked} segments, all sound"

@@ -20,6 +20,7 @@ from poise.commands.terminal import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from poise.extract.outcomes import ExtractReport
     from poise.extract.pipeline import ExtractProgress
@@ -97,6 +98,7 @@ def extract_command(
             progress=progress,
         )
     _tell(report)
+    _tell_stale(report, store)
     if as_json:
         print_json(report.to_json())
     else:
@@ -112,6 +114,16 @@ def _tell(report: ExtractReport) -> None:
         note(f"{outcome.outcome}: {outcome.path}: {outcome.reason}")
     if len(told) > _SHOWN_OUTCOMES:
         note(f"and {len(told) - _SHOWN_OUTCOMES} more; --json lists all")
+
+
+def _tell_stale(report: ExtractReport, store: Path) -> None:
+    if report.stale:
+        shown = ", ".join(recording.path for recording in report.stale[:5])
+        more = f" and {len(report.stale) - 5} more" if len(report.stale) > 5 else ""
+        note(
+            f"stale: {shown}{more}: the file has other bytes now than when it was extracted before. The old features "
+            f"stay in the store; `poise store rm {store} --not-in MANIFEST` removes them."
+        )
 
 
 @contextmanager

@@ -1,19 +1,23 @@
-"""``poise store``: look at a feature store, import into it, check it."""
+"""``poise store``: the group of commands on a feature store, and those that only look: ``ls`` and ``show``."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import math
+from datetime import UTC, datetime
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from poise.commands.terminal import JsonOption, StoreOption, console, note, print_json, print_table
+from poise.commands import store_import, store_upkeep
+from poise.commands.terminal import JsonOption, StoreArgument, console, print_json, print_table
 
 if TYPE_CHECKING:
     from poise.store.index import FeatureSetIndex
     from poise.store.schema import Entry, FeatureSet
 
-StoreArgument = Annotated[Path, typer.Argument(metavar="STORE", help="Folder of the feature store.")]
+
+_KEY_START = 6
 
 
 def register(app: typer.Typer) -> None:
@@ -21,14 +25,14 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(
         no_args_is_help=True,
         rich_markup_mode=None,
-        help="Look at a feature store, import into it, check it.",
+        help="Look at a feature store, import into it, check it, keep it in order.",
         context_settings={"help_option_names": ["-h", "--help"]},
         epilog="Example: poise store ls features",
     )
     group.command("ls", epilog="Example: poise store ls features")(list_sets)
-    group.command("show", epilog="Example: poise store show features --set videomae-base")(show)
-    group.command("import", epilog="Example: poise store import cache/ --store features")(import_features)
-    group.command("verify", epilog="Example: poise store verify features")(verify_store)
+    group.command("show", epilog="Example: poise store show features --recording ann_1.mp4")(show)
+    store_import.register(group)
+    store_upkeep.register(group)
     app.add_typer(group, name="store")
 
 
@@ -41,11 +45,16 @@ def list_sets(store: StoreArgument, as_json: JsonOption = False) -> None:
         print_json({"feature_sets": [_describe(feature_set) for feature_set in sets]})
         return
     rows = [
-        [s.name, s.modality, str(s.dim), str(s.n_recordings), str(s.n_clips), str(s.n_missing), str(s.n_failed)]
+        [
+            *(s.name, str(s.n_recordings), str(s.n_clips), str(s.n_missing), str(s.n_failed)),
+            *(s.modality, _shape(s), "others" if s.imported else "poise"),
+        ]
         for s in sets
     ]
     if rows:
-        print_table(["feature set", "modality?", ">dim?", ">recordings", ">clips", ">missing?", ">failed?"], rows)
+        print_table(
+            ["feature set", ">recordings", ">clips", ">missing?", ">failed?", "modality?", ">dim?", "made by?"], rows
+        )
     else:
         console().print("The store is empty.")
 
@@ -55,25 +64,52 @@ def show(
     name: Annotated[
         str | None, typer.Option("--set", metavar="NAME", help="Only this feature set: encoder or encoder@fingerprint.")
     ] = None,
+    recording: Annotated[
+        str | None,
+        typer.Option("--recording", metavar="PATH", help="Only this recording: path, file name, or start of its key."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show how every feature set was made and what it holds, recording by recording."""
-    from poise.errors import FeatureSetNotFoundError
+    """Show where every number comes from: settings, runs, library versions, recordings.
+
+    Of one recording: its clips, when and by which run it was stored, and in which file.
+    """
+    from poise.errors import FeatureSetNotFoundError, FeaturesMissingError
     from poise.store import FeatureStore
 
     opened = FeatureStore.open(store)
-    indexes = [i for i in opened.indexes() if name is None or name in (i.folder.name, i.spec["encoder"]["name"])]
+    names = opened.names()
+    indexes = [i for i in opened.indexes() if name is None or name in (i.name, i.spec["encoder"]["name"])]
     if name is not None and not indexes:
-        held = ", ".join(folder.name for folder in opened.folders()) or "none"
-        raise FeatureSetNotFoundError(f"{store} has no feature set {name!r}. It has: {held}.")
+        raise FeatureSetNotFoundError(f"{store} has no feature set {name!r}. It has: {', '.join(names) or 'none'}.")
+    chosen = {index.name: _choose(index, recording) for index in indexes}
+    if recording is not None and not any(chosen.values()):
+        raise FeaturesMissingError(
+            f"{store} knows no recording {recording!r}. `poise store show {store}` lists all with their paths and keys."
+        )
+    shown = [index for index in indexes if recording is None or chosen[index.name]]
     if as_json:
-        print_json({"feature_sets": [_document(index) for index in indexes]})
+        documents = [_document(index, chosen[index.name], clips=recording is not None) for index in shown]
+        print_json({"feature_sets": documents})
         return
-    for index in indexes:
-        _draw(index)
+    for index in shown:
+        _draw(index, chosen[index.name], clips=recording is not None)
 
 
-def _draw(index: FeatureSetIndex) -> None:
+def _choose(index: FeatureSetIndex, recording: str | None) -> list[str]:
+    """Keys of the recordings to show."""
+    if recording is None:
+        return list(index)
+    given = [(key, PurePath(path)) for key, path in index.paths()]
+    found = (
+        [key for key, path in given if str(path) == recording]
+        or [key for key, path in given if recording in (path.name, path.stem)]
+        or [key for key in index if len(recording) >= _KEY_START and key.startswith(recording)]
+    )
+    return list(dict.fromkeys(found))
+
+
+def _draw(index: FeatureSetIndex, keys: list[str], *, clips: bool) -> None:
     import json
 
     feature_set = index.describe()
@@ -81,23 +117,54 @@ def _draw(index: FeatureSetIndex) -> None:
     screen.print(
         f"{feature_set.name}: {feature_set.n_recordings} recordings, {feature_set.n_clips} clips", style="bold"
     )
-    screen.print(json.dumps(feature_set.spec, indent=2, sort_keys=True))
-    for made in index.provenance():
-        versions = ", ".join(f"{package} {version}" for package, version in made["versions"].items())
-        screen.print(f"made {made['created']} with {versions}")
+    if not clips:
+        screen.print(json.dumps(feature_set.spec, indent=2, sort_keys=True))
+    entries = [index[key] for key in keys]
+    used = {str(index.run_of_key(key).get("run")) for key in keys}
+    for run in index.runs():
+        if str(run.get("run")) in used:
+            screen.print(_run_line(run))
     rows = [
         [entry.paths[0], entry.outcome, str(entry.n_clips), _seconds(entry), entry.key[:12], _remark(entry)]
-        for entry in index.entries().values()
+        for entry in entries
     ]
-    print_table(["path", "outcome", ">clips", ">seconds", "key?", "remark"], rows)
+    print_table(["path", "outcome", ">clips", ">seconds", "key", "remark"], rows)
+    for entry in entries if clips else ():
+        screen.print(f"{entry.paths[0]}: key {entry.key}, {_when(entry)}, in {index.segment_of_key(entry.key)}")
+        for other in entry.paths[1:]:
+            screen.print(f"  the same bytes as {other}")
+        times = index.clip_times(entry.key)
+        if len(times) and math.isnan(times[0, 0]):
+            screen.print(f"  {len(times)} clips, their times are unknown")
+            continue
+        for number, (start, end) in enumerate(times):
+            screen.print(f"  clip {number}: {start:g} to {end:g} s")
+
+
+def _run_line(run: dict[str, Any]) -> str:
+    versions = ", ".join(f"{package} {version}" for package, version in run.get("versions", {}).items())
+    command = f"poise {run['command']}" if "command" in run else "a program"
+    origin = ", ".join(f"{name} {value}" for name, value in run.get("encoder", {}).items() if value is not None)
+    made = f"run {run.get('run', 'unknown')}: {run['n_recordings']} recordings by {command}"
+    columns = f"; {len(run['columns'])} columns: {', '.join(run['columns'][:20])}" if run.get("columns") else ""
+    origin = f"; {origin}" if origin else ""
+    return f"{made}, started {run.get('started', 'unknown')}, with {versions}{origin}{columns}"
+
+
+def _shape(feature_set: FeatureSet) -> str:
+    return str(feature_set.dim) if feature_set.n_layers is None else f"{feature_set.n_layers} x {feature_set.dim}"
 
 
 def _seconds(entry: Entry) -> str:
-    return f"{entry.duration_s:.1f}" if entry.duration_s == entry.duration_s else "unknown"
+    return "unknown" if math.isnan(entry.duration_s) else f"{entry.duration_s:.1f}"
 
 
 def _remark(entry: Entry) -> str:
     return "; ".join(part for part in (entry.reason, " ".join(entry.flags)) if part)
+
+
+def _when(entry: Entry) -> str:
+    return f"stored {datetime.fromtimestamp(entry.stored_ms / 1000, UTC).isoformat(timespec='seconds')}"
 
 
 def _describe(feature_set: FeatureSet) -> dict[str, Any]:
@@ -105,6 +172,7 @@ def _describe(feature_set: FeatureSet) -> dict[str, Any]:
         "name": feature_set.name,
         "modality": feature_set.modality,
         "dim": feature_set.dim,
+        "n_layers": feature_set.n_layers,
         "n_recordings": feature_set.n_recordings,
         "n_clips": feature_set.n_clips,
         "n_missing": feature_set.n_missing,
@@ -114,74 +182,35 @@ def _describe(feature_set: FeatureSet) -> dict[str, Any]:
     }
 
 
-def _document(index: FeatureSetIndex) -> dict[str, Any]:
+def _document(index: FeatureSetIndex, keys: list[str], *, clips: bool) -> dict[str, Any]:
     feature_set = index.describe()
-    recordings = [
-        {
-            "key": entry.key,
-            "paths": list(entry.paths),
-            "outcome": entry.outcome,
-            "reason": entry.reason,
-            "flags": list(entry.flags),
-            "n_clips": entry.n_clips,
-            "duration_s": entry.duration_s if entry.duration_s == entry.duration_s else None,
-            "attempts": entry.attempts,
-        }
-        for entry in index.entries().values()
-    ]
     return {
         **_describe(feature_set),
         "spec": feature_set.spec,
-        "segments": index.provenance(),
-        "recordings": recordings,
+        "runs": index.runs(),
+        "recordings": [_recording(index, key, clips=clips) for key in keys],
     }
 
 
-def import_features(
-    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="Folder or ZIP of .npz files, one per recording.")],
-    store: StoreOption,
-    collection: Annotated[
-        str | None,
-        typer.Option("--collection", metavar="NAME", help="Keeps imports of different origin apart. Default: SOURCE."),
-    ] = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Import features that other software made: `clips` (n, 1536), or `vmae` / `wavl` (768,), in .npz files."""
-    from poise.store import FeatureStore, import_npz
-
-    if not source.exists():
-        from poise.errors import ImportFormatError
-
-        raise ImportFormatError(f"There is no folder or ZIP at {source}.")
-    report = import_npz(FeatureStore.create(store), source, collection=collection)
-    for path, reason in report.failed:
-        note(f"not imported: {path}: {reason}")
-    if as_json:
-        print_json(report.to_json())
-    else:
-        console().print(
-            f"{report.n_stored} recordings stored ({report.n_clips} clips), {report.n_already} already there, "
-            f"{len(report.failed)} refused: {', '.join(report.feature_sets)}"
-        )
-    if report.failed:
-        raise typer.Exit(3)
-
-
-def verify_store(store: StoreArgument, as_json: JsonOption = False) -> None:
-    """Check every byte of a store: digests, structure, finite values."""
-    from poise.store import FeatureStore, verify
-
-    report = verify(FeatureStore.open(store))
-    if as_json:
-        print_json(report.to_json())
-    else:
-        for problem in report.problems:
-            console().print(f"{problem.segment}: {problem.what}")
-            for recording in problem.recordings:
-                console().print(f"  {recording}")
-        verdict = "all sound" if report.ok else f"{len(report.problems)} damaged or foreign"
-        console().print(f"{report.n_checked} files checked: {verdict}")
-        if not report.ok:
-            console().print("Move these files away and extract again: only the recordings in them are done anew.")
-    if not report.ok:
-        raise typer.Exit(1)
+def _recording(index: FeatureSetIndex, key: str, *, clips: bool) -> dict[str, Any]:
+    entry = index[key]
+    document = {
+        "key": key,
+        "paths": list(entry.paths),
+        "outcome": entry.outcome,
+        "reason": entry.reason,
+        "flags": list(entry.flags),
+        "n_clips": entry.n_clips,
+        "duration_s": None if math.isnan(entry.duration_s) else entry.duration_s,
+        "attempts": entry.attempts,
+        "stored": datetime.fromtimestamp(entry.stored_ms / 1000, UTC).isoformat(timespec="milliseconds"),
+        "run": index.run_of_key(key).get("run"),
+        "segment": index.segment_of_key(key),
+    }
+    if clips:
+        times = index.clip_times(key).tolist()
+        document["clips"] = [
+            {"start_s": None if math.isnan(start) else start, "end_s": None if math.isnan(end) else end}
+            for start, end in times
+        ]
+    return document

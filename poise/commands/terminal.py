@@ -26,6 +26,9 @@ _PIPED_WIDTH = 120
 ManifestArgument = Annotated[
     Path, typer.Argument(metavar="MANIFEST", help="CSV with the columns path,label[,speaker][,source][,augmentation].")
 ]
+StoreArgument = Annotated[
+    Path, typer.Argument(metavar="STORE", help="Folder of the feature store, or an .h5 file exported from one.")
+]
 StoreOption = Annotated[Path, typer.Option("--store", metavar="DIR", help="Folder of the feature store.")]
 RootOption = Annotated[
     Path | None,
@@ -82,8 +85,9 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title:
     shown = list(range(len(columns)))
     drawn = _draw(columns, rows, shown, title)
     unbounded = screen.options.update(width=10_000)
-    while screen.measure(drawn, options=unbounded).maximum > screen.width and any(columns[i][-1] == "?" for i in shown):
-        shown.remove(max(i for i in shown if columns[i].endswith("?")))
+    spare = [i for i in shown if columns[i].endswith("?")]
+    while spare and screen.measure(drawn, options=unbounded).maximum > screen.width:
+        shown.remove(spare.pop())
         drawn = _draw(columns, rows, shown, title)
     with screen.capture() as capture:
         screen.print(drawn, soft_wrap=False)
@@ -127,4 +131,4 @@ def load_features(
     store = FeatureStore.open(store_path)
     found = {"video": store.find(video, "video"), "audio": store.find(audio, "audio")}
     specs = {modality: index.spec for modality, index in found.items() if index is not None}
-    return manifest, store.load(manifest, video=video, audio=audio), specs
+    return manifest, store.load(manifest, video=video, audio=audio, verify=True), specs

@@ -162,7 +162,7 @@ def run(folder: Path, *, seed: int = 0, say: Say = lambda _: None) -> Findings:
     specs = {
         index.spec["modality"]: index.spec
         for index in store.indexes()
-        if index.folder.name in set(report.feature_sets.values())
+        if index.name in set(report.feature_sets.values())
     }
     train(bags, manifest, specs, folder / "model.zip", strategy=Strategy.parse(SHIPPED), seed=seed)
     clock.lap("train")

@@ -7,7 +7,7 @@ import pytest
 
 from poise.demo.tour import BY_SPEAKER, MARKER, SHIPPED, run
 from poise.errors import OutputError
-from poise.store import FeatureStore, verify
+from poise.store import FeatureStore
 
 
 @pytest.mark.slow
@@ -31,7 +31,7 @@ def test_the_demo_finds_the_signal_and_the_controls_find_none(tmp_path: Path) ->
     assert {label: len(p.clips) for label, p in found.predictions.items()} == {"low": 3, "moderate": 3, "high": 3}
     names = {s.encoder for s in FeatureStore.open(tmp_path / "demo" / "features").feature_sets()}
     assert names == {"motion", "prosody", "videomae-random", "wavlm-random"}
-    assert verify(FeatureStore.open(tmp_path / "demo" / "features")).ok
+    assert FeatureStore.open(tmp_path / "demo" / "features").verify().ok
     json.dumps(found.to_json(), allow_nan=False)
 
 
