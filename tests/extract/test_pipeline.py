@@ -20,7 +20,7 @@ from poise.extract.fingerprint import build_spec
 from poise.extract.pipeline import extract
 from poise.extract.prefetch import Prefetcher
 from poise.manifest import Manifest
-from poise.store import FeatureStore, fingerprint, verify
+from poise.store import FeatureStore, fingerprint
 from tests.extract.plain_encoders import Grey, Loudness, Moody
 from tests.media import cut_off, tone, write_sound, write_video
 
@@ -164,6 +164,45 @@ class TestTheStore:
         bags = FeatureStore.open(tmp_path / "s").load(manifest_of(tmp_path, "new.mp4"))
         assert len(bags.modalities["video"].values) == 2
 
+    def test_a_file_that_changed_is_a_new_recording_and_the_old_one_is_reported_stale(self, media, tmp_path):
+        """Its earlier features stay in the store and are named; a file that only moved is not stale."""
+        for name in ("a.mp4", "b.mp4"):
+            shutil.copy(media / name, tmp_path / name)
+        store = FeatureStore.create(tmp_path / "s")
+        manifest = manifest_of(tmp_path, "a.mp4", "b.mp4")
+        first = extract(manifest, store, video=Grey(), audio=None, clips=SHORT_CLIPS)
+        assert first.stale == ()
+        shutil.copy(media / "b.mp4", tmp_path / "a.mp4")
+        shutil.copy(media / "mute.mp4", tmp_path / "b.mp4")
+        second = extract(manifest, store, video=Grey(), audio=None, clips=SHORT_CLIPS)
+        # the bytes of b.mp4 are another row's now; those of a.mp4 are nowhere
+        assert [(stale.path, stale.key) for stale in second.stale] == [("a.mp4", first.outcomes[0].key)]
+        assert second.to_json()["stale"] == [{"path": "a.mp4", "key": first.outcomes[0].key}]
+        assert first.outcomes[0].key in store.entries(build_spec(Grey(), SHORT_CLIPS, "pyav", "float16"))
+
+    def test_a_file_of_the_same_name_in_another_folder_makes_nothing_stale(self, media, tmp_path):
+        """Two sets of recordings with the same file names may share a store."""
+        store = FeatureStore.create(tmp_path / "s")
+        for folder, name in (("d1", "a.mp4"), ("d2", "b.mp4")):
+            (tmp_path / folder).mkdir()
+            shutil.copy(media / name, tmp_path / folder / "x.mp4")
+            os.utime(tmp_path / folder / "x.mp4", (1e9, 1e9))
+        time.sleep(2.1)  # keys of files that changed just now are not remembered
+        for folder in ("d1", "d2", "d1"):
+            report = extract(
+                manifest_of(tmp_path / folder, "x.mp4"), store, video=Grey(), audio=None, clips=SHORT_CLIPS
+            )
+            assert report.stale == ()
+
+    def test_every_recording_tells_which_run_stored_it(self, media, tmp_path):
+        """Command, versions and both modalities under one run."""
+        store = FeatureStore.create(tmp_path / "s")
+        extract(manifest_of(media, "a.mp4"), store, video=Grey(), audio=Loudness(), clips=SHORT_CLIPS)
+        runs = [index.run_of_key(key) for index in store.indexes() for key in index]
+        assert len({run["run"] for run in runs}) == 1
+        assert len(runs) == 2
+        assert all(run["command"] == "extract" and run["versions"]["av"] and run["started"] for run in runs)
+
     def test_failures_are_remembered_until_asked_again(self, media, tmp_path):
         """A failed recording is reported failed without being decoded; --retry-failed counts the attempts."""
         broken = Moody(float("nan"))
@@ -205,7 +244,7 @@ class TestFailures:
         assert [outcome.outcome for outcome in report.outcomes] == ["failed", "partial"]
         name = type(error).__name__ if isinstance(error, Exception) else "InvalidFeaturesError"
         assert name in report.outcomes[0].reason
-        assert verify(FeatureStore.open(tmp_path / "s")).ok
+        assert FeatureStore.open(tmp_path / "s").verify().ok
         again = run(tmp_path, tmp_path / "s", "loud.wav", "low.wav", audio=Moody(error, limit=9.0))
         tried_again = isinstance(error, Exception)  # for want of memory, say; a NaN stays one
         assert [outcome.outcome for outcome in again.outcomes] == ["partial" if tried_again else "failed", "already"]
@@ -327,7 +366,7 @@ class TestRunning:
         process.stdout.close()
         report = run(tmp_path, tmp_path / "s", *(f"{number}.wav" for number in range(40)))
         assert report.counts["failed"] == 0
-        assert verify(FeatureStore.open(tmp_path / "s")).ok
+        assert FeatureStore.open(tmp_path / "s").verify().ok
 
     def test_reading_ahead_is_bounded(self):
         """No more items wait than asked for, whatever the jobs yield."""

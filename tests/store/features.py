@@ -1,10 +1,12 @@
 """Recordings and specs for tests of the store."""
 
 import hashlib
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from poise.manifest import Manifest
 from poise.store.schema import Modality, RecordingFeatures
 
 
@@ -21,7 +23,7 @@ def make_spec(
 
 
 def make_key(name: str) -> str:
-    return hashlib.sha256(name.encode()).hexdigest()
+    return hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def make_features(name: str, *, n_clips: int = 3, dim: int = 8, **changes: Any) -> RecordingFeatures:
@@ -36,3 +38,16 @@ def make_features(name: str, *, n_clips: int = 3, dim: int = 8, **changes: Any) 
         "clip_times": np.stack([starts, starts + 10.0], axis=1),
     }
     return RecordingFeatures(**{**fields, **changes})
+
+
+def manifest_of(folder: Path, *paths: str) -> Manifest:
+    return Manifest(
+        table_path=None,
+        root=folder,
+        paths=paths,
+        labels=np.zeros(len(paths), dtype=np.int64),
+        label_names=("low", "high"),
+        speakers=None,
+        sources=np.arange(len(paths)),
+        augmentations=("",) * len(paths),
+    )

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from poise.errors import FeaturesMissingError, ImportFormatError
-from poise.store import FeatureStore, import_npz, verify
-from tests.store.test_store import manifest_of
+from poise.store import FeatureStore
+from tests.store.features import manifest_of
 
 
 def save(folder: Path, name: str, **arrays: np.ndarray) -> Path:
@@ -38,7 +38,7 @@ def test_clips_are_split_into_video_and_audio(tmp_path: Path, packed: bool) -> N
             archive.writestr("__MACOSX/._s1_v01.npz", b"junk")
         source = tmp_path / "cache.zip"
     store = FeatureStore.create(tmp_path / "s")
-    report = import_npz(store, source)
+    report = store.import_npz(source)
     assert (report.n_stored, report.n_clips, report.failed) == (2, 8, ())
     bags = store.load(manifest_of(tmp_path, "s1_v02.cut.mp4", "s1_v01"))
     for i, name in enumerate(["s1_v02.cut", "s1_v01"]):
@@ -46,7 +46,7 @@ def test_clips_are_split_into_video_and_audio(tmp_path: Path, packed: bool) -> N
         np.testing.assert_array_equal(bags[i].values["audio"], arrays[name][:, 768:])
         assert np.isnan(bags[i].clip_times["video"]).all()
     assert all(feature_set.imported for feature_set in store.feature_sets())
-    assert verify(store).ok
+    assert store.verify().ok
 
 
 def test_means_are_one_clip_and_an_absent_mean_is_missing(tmp_path: Path) -> None:
@@ -54,7 +54,7 @@ def test_means_are_one_clip_and_an_absent_mean_is_missing(tmp_path: Path) -> Non
     both = save(tmp_path / "c", "a", vmae=np.ones(768), wavl=np.zeros(768)).parent
     save(both, "b", vmae=np.full(768, 2.0))
     store = FeatureStore.create(tmp_path / "s")
-    import_npz(store, both)
+    store.import_npz(both)
     bags = store.load(manifest_of(tmp_path, "a.mp4", "b.mp4"))
     assert bags.modalities["video"].n_clips.tolist() == [1, 1]
     assert bags.modalities["audio"].n_clips.tolist() == [1, 0]
@@ -64,11 +64,11 @@ def test_importing_again_stores_nothing_and_other_values_are_refused(tmp_path: P
     """The same values are there already; other values under a known name need a collection of their own."""
     source = save(tmp_path / "c", "a", clips=clips(2)).parent
     store = FeatureStore.create(tmp_path / "s")
-    import_npz(store, source)
-    assert import_npz(store, source).n_already == 1
+    store.import_npz(source)
+    assert store.import_npz(source).n_already == 1
     save(source, "b", clips=clips(2, 5))
     save(source, "a", clips=clips(2, 9))
-    report = import_npz(store, source)
+    report = store.import_npz(source)
     assert report.n_stored == 1
     assert report.failed[0][0] == "a.npz"
     assert "--collection" in report.failed[0][1]
@@ -93,7 +93,7 @@ def test_other_layouts_are_refused_by_name(tmp_path: Path, arrays: dict[str, np.
     """A file that is not understood is named with what it holds and what is expected; the rest is imported."""
     source = save(tmp_path / "c", "good", clips=clips(1)).parent
     save(source, "wrong", **arrays)
-    report = import_npz(FeatureStore.create(tmp_path / "s"), source)
+    report = FeatureStore.create(tmp_path / "s").import_npz(source)
     assert report.n_stored == 1
     ((name, reason),) = report.failed
     assert name == "wrong.npz"
@@ -106,15 +106,15 @@ def test_nothing_to_import_is_an_error(tmp_path: Path) -> None:
     store = FeatureStore.create(tmp_path / "s")
     (tmp_path / "empty").mkdir()
     with pytest.raises(ImportFormatError, match="holds no .npz file"):
-        import_npz(store, tmp_path / "empty")
+        store.import_npz(tmp_path / "empty")
     with pytest.raises(ImportFormatError, match="There is no folder or ZIP"):
-        import_npz(store, tmp_path / "nothing")
+        store.import_npz(tmp_path / "nothing")
     (tmp_path / "text.zip").write_text("text")
     with pytest.raises(ImportFormatError, match="neither a folder nor a ZIP"):
-        import_npz(store, tmp_path / "text.zip")
+        store.import_npz(tmp_path / "text.zip")
     (tmp_path / "empty" / "a.npz").write_bytes(b"not a zip")
     with pytest.raises(ImportFormatError, match="a.npz: not an .npz that can be read"):
-        import_npz(store, tmp_path / "empty")
+        store.import_npz(tmp_path / "empty")
 
 
 def test_two_recordings_of_one_name_are_not_confused(tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ def test_two_recordings_of_one_name_are_not_confused(tmp_path: Path) -> None:
     save(tmp_path / "c" / "x", "a", clips=clips(1))
     save(tmp_path / "c" / "y", "a", clips=clips(1, 3))
     store = FeatureStore.create(tmp_path / "s")
-    report = import_npz(store, tmp_path / "c")
+    report = store.import_npz(tmp_path / "c")
     assert report.n_stored == 1
     assert "has the same name" in report.failed[0][1]
     with pytest.raises(FeaturesMissingError, match="have the same file name"):
@@ -134,7 +134,7 @@ def hostile_npz(kind: str) -> bytes:
     good = io.BytesIO()
     np.savez(good, clips=clips(1))
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         match kind:
             case "bomb":
                 with archive.open("clips.npy", "w", force_zip64=True) as member:
@@ -157,7 +157,7 @@ def test_a_hostile_npz_costs_only_itself(tmp_path: Path, kind: str) -> None:
     source = save(tmp_path / "c", "good", clips=clips(1)).parent
     (source / "hostile.npz").write_bytes(hostile_npz(kind))
     os.mkfifo(source / "pipe.npz")
-    report = import_npz(FeatureStore.create(tmp_path / "s"), source)
+    report = FeatureStore.create(tmp_path / "s").import_npz(source)
     assert report.n_stored == 1
     assert [name for name, _ in report.failed] == ["hostile.npz", "pipe.npz"]
     assert report.failed[1][1] == "not a regular file"
@@ -174,7 +174,7 @@ def test_a_damaged_member_of_a_zip_costs_only_itself(tmp_path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[60] ^= 0xFF
     path.write_bytes(data)
-    report = import_npz(FeatureStore.create(tmp_path / "s"), path)
+    report = FeatureStore.create(tmp_path / "s").import_npz(path)
     assert report.n_stored == 1
     assert report.failed[0][0] == "a.npz"
 
@@ -185,5 +185,16 @@ def test_a_modality_may_come_in_a_later_import(tmp_path: Path) -> None:
     second = save(tmp_path / "y" / "sub", "r", vmae=np.ones(768), wavl=np.zeros(768)).parent.parent
     store = FeatureStore.create(tmp_path / "s")
     for source in (first, second):
-        import_npz(store, source, collection="c")
+        store.import_npz(source, collection="c")
     assert store.load(manifest_of(tmp_path, "r.mp4")).modalities["audio"].n_clips.tolist() == [1]
+
+
+def test_a_name_with_a_dot_is_found_with_and_without_an_ending(tmp_path: Path) -> None:
+    """`s1_v02.cut` is the recording of `s1_v02.cut.mp4` and of `s1_v02.cut`, and not of `s1_v02`."""
+    source = save(tmp_path / "c", "s1_v02.cut", clips=clips(1)).parent
+    store = FeatureStore.create(tmp_path / "s")
+    store.import_npz(source)
+    for path in ("s1_v02.cut.mp4", "s1_v02.cut", "x/s1_v02.cut.mov"):
+        assert len(store.load(manifest_of(tmp_path, path))) == 1
+    with pytest.raises(FeaturesMissingError, match="Import them"):
+        store.load(manifest_of(tmp_path, "s1_v02.mp4"))

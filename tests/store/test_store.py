@@ -1,11 +1,7 @@
 """Promises of the feature store: what was reported stored is there, and nothing is ever mixed."""
 
-import errno
 import json
-import multiprocessing
 import os
-import resource
-import signal
 import time
 from pathlib import Path
 
@@ -20,27 +16,13 @@ from poise.errors import (
     InvalidFeaturesError,
     StoreDamagedError,
     StoreNotFoundError,
+    StoreVersionError,
     StoreWriteError,
 )
-from poise.manifest import Manifest
-from poise.store import FeatureStore, fingerprint, verify
-from poise.store import durable as durable_module
+from poise.store import FeatureStore, fingerprint
 from poise.store.identity import KeyCache, file_key
 from poise.store.writer import MAX_RECORDINGS
-from tests.store.features import make_features, make_key, make_spec
-
-
-def manifest_of(folder: Path, *paths: str) -> Manifest:
-    return Manifest(
-        table_path=None,
-        root=folder,
-        paths=paths,
-        labels=np.zeros(len(paths), dtype=np.int64),
-        label_names=("low", "high"),
-        speakers=None,
-        sources=np.arange(len(paths)),
-        augmentations=("",) * len(paths),
-    )
+from tests.store.features import make_features, make_key, make_spec, manifest_of
 
 
 def test_what_was_written_is_read_back_in_the_order_of_the_manifest(tmp_path: Path) -> None:
@@ -77,30 +59,6 @@ def test_a_segment_closes_at_its_size(tmp_path: Path) -> None:
     for i in range(MAX_RECORDINGS):
         writer.add(make_features(f"r{i}", n_clips=1))
     assert len(told) == MAX_RECORDINGS
-
-
-def test_the_order_is_write_sync_rename_sync_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only this order survives a power loss: data synced before the name exists, the name synced after."""
-    calls: list[str] = []
-    folder = tmp_path
-
-    def spy(name: str) -> None:
-        real = getattr(os, name)
-
-        def wrapped(*args: object, **options: object) -> object:
-            what = name
-            if name == "fsync":
-                path = Path(os.readlink(f"/proc/self/fd/{args[0]}"))
-                what = "fsync folder" if path == folder else "fsync file"
-            calls.append(what)
-            return real(*args, **options)
-
-        monkeypatch.setattr(durable_module.os, name, wrapped)
-
-    for name in ("write", "fsync", "rename"):
-        spy(name)
-    durable_module.write_durably(folder / "x.bin", b"data")
-    assert calls == ["write", "fsync file", "rename", "fsync folder"]
 
 
 def test_features_with_other_settings_never_mix(tmp_path: Path) -> None:
@@ -271,22 +229,6 @@ def test_an_empty_feature_set_is_no_choice(tmp_path: Path) -> None:
     assert len(store.feature_sets()) == 1
 
 
-def _create(folder: str) -> None:
-    for i in range(40):
-        FeatureStore.create(Path(folder) / str(i))
-
-
-def test_many_processes_may_create_one_store(tmp_path: Path) -> None:
-    """Processes that make the same store at the same moment all get it."""
-    context = multiprocessing.get_context("spawn")
-    children = [context.Process(target=_create, args=(str(tmp_path),)) for _ in range(3)]
-    for child in children:
-        child.start()
-    for child in children:
-        child.join(60)
-    assert [child.exitcode for child in children] == [0, 0, 0]
-
-
 def test_another_name_of_the_same_bytes_is_remembered(tmp_path: Path) -> None:
     """Two names for the same bytes share one set of features, also where the files are not."""
     store = FeatureStore.create(tmp_path / "s")
@@ -304,15 +246,15 @@ def test_keys_are_remembered_until_the_file_changes(tmp_path: Path) -> None:
     media.write_bytes(b"one")
     os.utime(media, (1e9, 1e9))
     time.sleep(2.1)
-    cache = KeyCache(tmp_path)
+    cache = KeyCache(tmp_path / "cache")
     assert cache.key(media) == file_key(media)
     cache.save()
     right = json.loads((tmp_path / "cache" / "keys.json").read_text())
     marked = {path: [*stamp, "0" * 64] for path, (*stamp, _) in right.items()}
     (tmp_path / "cache" / "keys.json").write_text(json.dumps(marked))
-    assert KeyCache(tmp_path).key(media) == "0" * 64  # remembered, not read
+    assert KeyCache(tmp_path / "cache").key(media) == "0" * 64  # remembered, not read
     (tmp_path / "cache" / "keys.json").write_text("{broken")
-    assert KeyCache(tmp_path).key(media) == file_key(media)
+    assert KeyCache(tmp_path / "cache").key(media) == file_key(media)
 
 
 @pytest.mark.parametrize("damage", ["flip", "truncate", "foreign", "spec", "strange folder"])
@@ -321,7 +263,7 @@ def test_verify_finds_and_names_damage(tmp_path: Path, damage: str) -> None:
     store = FeatureStore.create(tmp_path / "s")
     with store.writer(make_spec()) as writer:
         writer.add(make_features("a"))
-    assert verify(store).ok
+    assert store.verify().ok
     (path,) = (tmp_path / "s").glob("motion@*/seg-*.h5")
     match damage:
         case "flip":
@@ -337,7 +279,7 @@ def test_verify_finds_and_names_damage(tmp_path: Path, damage: str) -> None:
             (path.parent / "spec.json").write_text("{}")
         case "strange folder":
             (path.parent.parent / "backup").mkdir()
-    report = verify(store)
+    report = store.verify()
     assert not report.ok
     assert report.problems[0].segment.startswith("backup" if damage == "strange folder" else "motion@")
     if damage == "flip":
@@ -366,7 +308,7 @@ def test_a_store_that_is_none_says_how_to_make_one(tmp_path: Path) -> None:
         FeatureStore.create(tmp_path)
     FeatureStore.create(tmp_path / "s")
     (tmp_path / "s" / "poise-store.json").write_text('{"format_version": 99}')
-    with pytest.raises(StoreDamagedError, match="format version 99, this poise reads 1"):
+    with pytest.raises(StoreVersionError, match="format version 99, this poise reads 1"):
         FeatureStore.open(tmp_path / "s")
     (tmp_path / "s" / "poise-store.json").write_text("[]")
     with pytest.raises(StoreDamagedError, match="cannot be read"):
@@ -378,65 +320,3 @@ def test_a_place_that_cannot_be_written_is_a_clear_error(tmp_path: Path) -> None
     (tmp_path / "file").touch()
     with pytest.raises(StoreWriteError, match=r"Cannot write .*file/s.*MB free"):
         FeatureStore.create(tmp_path / "file" / "s")
-
-
-def _write_under_a_quota(folder: str, limit: int) -> None:
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-    store = FeatureStore.open(folder)
-    writer = store.writer(make_spec(dim=768))
-    try:
-        writer.add(make_features("big", n_clips=200, dim=768))
-        writer.flush()
-    except StoreWriteError as error:
-        os._exit(10 if error.errno == errno.EFBIG else 11)
-    os._exit(12)
-
-
-def test_a_full_disk_is_an_error_that_loses_nothing(tmp_path: Path) -> None:
-    """When a segment does not fit, the process lives, earlier data is intact and no half file is left."""
-    store = FeatureStore.create(tmp_path / "s")
-    with store.writer(make_spec(dim=768)) as writer:
-        writer.add(make_features("a", dim=768))
-    context = multiprocessing.get_context("spawn")
-    child = context.Process(target=_write_under_a_quota, args=(str(tmp_path / "s"), 100_000))
-    child.start()
-    child.join(60)
-    assert child.exitcode == 10
-    assert verify(store).ok
-    assert list(store.entries(make_spec(dim=768))) == [make_key("a")]
-    assert not list((tmp_path / "s").rglob(".tmp-*"))
-
-
-def _write_for_ever(folder: str, ready: str) -> None:
-    store = FeatureStore.open(folder)
-    with Path(ready).open("a") as told:
-        writer = store.writer(make_spec(), lambda keys: (told.write("".join(f"{key}\n" for key in keys)), told.flush()))
-        for i in range(100_000):
-            writer.add(make_features(f"r{os.getpid()}-{i}"))
-            if i % 3 == 0:
-                writer.flush()
-
-
-def test_kill_9_loses_nothing_that_was_reported_stored(tmp_path: Path) -> None:
-    """A writer killed at random moments: every reported recording is there, and the next writer goes on."""
-    FeatureStore.create(tmp_path / "s")
-    rng = np.random.default_rng(0)
-    context = multiprocessing.get_context("spawn")
-    for _ in range(5):
-        child = context.Process(target=_write_for_ever, args=(str(tmp_path / "s"), str(tmp_path / "told.txt")))
-        child.start()
-        told = tmp_path / "told.txt"
-        before = told.stat().st_size if told.exists() else 0
-        while not told.exists() or told.stat().st_size == before:
-            time.sleep(0.01)
-        time.sleep(rng.uniform(0, 0.05))
-        child.kill()
-        child.join()
-    store = FeatureStore.open(tmp_path / "s")
-    reported = set((tmp_path / "told.txt").read_text().split())
-    assert reported <= store.entries(make_spec()).keys()
-    assert verify(store).ok
-    with store.writer(make_spec()) as writer:
-        writer.add(make_features("after"))
-    assert not list((tmp_path / "s").rglob(".tmp-*"))
