@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from types import ModuleType
 
-from poise.store.segments import NAME
+from poise.store.format.segments import NAME
 from poise.store.writer import MAX_RECORDINGS
 
 ROOT = Path(__file__).parent.parent
