@@ -30,6 +30,7 @@ from poise.store.format.contents import SetContents, update_contents
 from poise.store.format.segments import NAME, read_segment
 from poise.store.identity import KeyCache
 from poise.store.index import FeatureSetIndex
+from poise.store.regular import read_regular
 from poise.store.schema import FORMAT_VERSION, SET_NAME, Modality, Spec, canonical_json, parse_spec, set_name
 from poise.store.writer import SegmentWriter
 
@@ -43,6 +44,7 @@ SPEC = "spec.json"
 
 _SAVE_AFTER = 16  # so many segments read one by one are worth a copy of the index
 _TRIES = 20
+_MAX_SPEC_BYTES = 1 << 20
 
 
 class StoreFolder:
@@ -179,7 +181,7 @@ def open_folder(path: Path, *, mapped: bool = True) -> StoreFolder:
             f"`poise store import SOURCE --store {path}`."
         )
     try:
-        version = json.loads(marker.read_text(encoding="utf-8"))["format_version"]
+        version = json.loads(read_regular(marker, max_bytes=_MAX_SPEC_BYTES))["format_version"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise StoreDamagedError(f"{marker} cannot be read: {error}. `poise store heal {path}` mends it.") from error
     if version != FORMAT_VERSION:
@@ -282,7 +284,7 @@ def read_spec(folder: Path) -> Spec:
         There is no such feature set.
     """
     try:
-        return parse_spec((folder / SPEC).read_text(encoding="utf-8"), folder.name)
+        return parse_spec(read_regular(folder / SPEC, max_bytes=_MAX_SPEC_BYTES).decode(), folder.name)
     except (FileNotFoundError, NotADirectoryError) as error:
         if not folder.is_dir() or not _has_segments(folder):
             raise StoreNotFoundError(f"There is no feature set at {folder}.") from error

@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 from poise.store.durable import write_durably
+from poise.store.regular import read_regular
 
 _RACY_NS = 2_000_000_000  # a file changed this shortly before it was hashed may change again unseen
 
@@ -56,7 +57,7 @@ class KeyCache:
         if self._file is None:
             return {}
         try:
-            known = json.loads(self._file.read_text(encoding="utf-8"))
+            known = json.loads(read_regular(self._file))
         except (OSError, ValueError, RecursionError):
             return {}  # a cache that cannot be read is a cache that is not there
         return (

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from poise.errors import StoreDamagedError, StoreNotFoundError, StoreVersionError
-from poise.store import FeatureStore
+from poise.store import FeatureStore, heal
 from tests.store.features import make_features, make_spec, manifest_of
 
 SECRET = "the secret of another file"
@@ -218,7 +218,7 @@ def test_files_that_are_no_export_are_refused(tmp_path: Path) -> None:
         FeatureStore.open(tmp_path / "nothing.h5")
 
 
-@pytest.mark.parametrize("kind", ["flipped", "other arrays", "outside", "pickle", "text"])
+@pytest.mark.parametrize("kind", ["flipped", "other arrays", "other types", "outside", "compressed", "pickle", "text"])
 def test_a_cache_that_cannot_be_believed_is_no_cache(tmp_path: Path, kind: str) -> None:
     """A copy of the index that is damaged, of other files, or points outside never gives a number."""
     store = FeatureStore.create(tmp_path / "s")
@@ -237,6 +237,10 @@ def test_a_cache_that_cannot_be_believed_is_no_cache(tmp_path: Path, kind: str) 
             cache.write_bytes(data)
         case "other arrays":
             np.savez(cache, **{name: array for name, array in arrays.items() if name != "table.keys"})
+        case "other types":
+            np.savez(cache, **{**arrays, "table.offsets": arrays["table.offsets"].astype(float)})
+        case "compressed":
+            np.savez_compressed(cache, **arrays)
         case "outside":
             np.savez(cache, **{**arrays, "segments.data_offset": arrays["segments.data_offset"] + (1 << 40)})
         case "pickle":
@@ -246,6 +250,32 @@ def test_a_cache_that_cannot_be_believed_is_no_cache(tmp_path: Path, kind: str) 
     found = FeatureStore.open(tmp_path / "s").load()
     assert found.keys == expected.keys
     np.testing.assert_array_equal(found.modalities["video"].values, expected.modalities["video"].values)
+
+
+@pytest.mark.parametrize("name", ["poise-store.json", "spec.json", "keys.json", "index"])
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder"])
+def test_what_is_no_file_is_never_waited_for(tmp_path: Path, name: str, kind: str) -> None:
+    """A pipe, an endless device or a folder in the place of a small file of a store: an error, or no cache."""
+    store = FeatureStore.create(tmp_path / "s")
+    for i in range(16):
+        with store.writer(make_spec()) as writer:
+            writer.add(make_features(f"r{i}"))
+    manifest = manifest_of(tmp_path, *(f"r{i}.mp4" for i in range(16)))
+    store.load(manifest)
+    (tmp_path / "s" / "cache" / "keys.json").touch()
+    (place,) = [path for path in (tmp_path / "s").rglob("*") if path.is_file() and path.name.startswith(name)]
+    place.unlink()
+    {"pipe": os.mkfifo, "device": lambda path: path.symlink_to("/dev/zero"), "folder": os.mkdir}[kind](place)
+    if name.startswith("poise"):
+        with pytest.raises((StoreDamagedError, StoreNotFoundError)):
+            FeatureStore.open(tmp_path / "s")
+    elif name == "spec.json":
+        with pytest.raises(StoreDamagedError, match="poise store heal"):
+            FeatureStore.open(tmp_path / "s").load(manifest)
+        heal(tmp_path / "s")
+        assert len(FeatureStore.open(tmp_path / "s").load(manifest)) == 16
+    else:
+        assert len(FeatureStore.open(tmp_path / "s").load(manifest)) == 16
 
 
 def test_a_cache_of_another_store_is_no_cache(tmp_path: Path) -> None:

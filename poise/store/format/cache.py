@@ -23,25 +23,19 @@ from poise.store.format.layout import Names
 from poise.store.format.recordings import OUTCOMES, table_arrays, table_from_arrays
 from poise.store.format.segments import NAME, Segment
 from poise.store.format.texts import Texts
+from poise.store.regular import read_regular
 from poise.store.schema import Spec, embedding_shape
 
 _VERSION = 1
+_MAX_BYTES = 1 << 33
+_BAD_BYTES = (OSError, ValueError, KeyError, TypeError, EOFError, IndexError, NotImplementedError, MemoryError)
 _NUMBERS = ("n_bytes", "mtime_ns", "n_recordings", "n_rows", "data_offset", "times_offset")
 
 
 def save_contents(path: Path, contents: SetContents) -> None:
     """Write the copy; where that is not possible, nothing happens: losing it loses only time."""
-    names = contents.names
-    files = Texts.pack(segment.path.name for segment in contents.segments)
-    runs = Texts.pack(contents.runs)
-    arrays: dict[str, NDArray[Any]] = {f"table.{name}": a for name, a in table_arrays(contents.table).items()}
-    arrays |= {f"segments.{n}": np.array([getattr(s, n) for s in contents.segments], np.int64) for n in _NUMBERS}
-    arrays |= {"segments.file.data": files.data, "segments.file.offsets": files.offsets}
-    arrays |= {"names.keys": names.keys, "names.digests": names.digests, "names.counts": contents.n_names}
-    arrays |= {"names.paths.data": names.paths.data, "names.paths.offsets": names.paths.offsets}
-    arrays |= {"runs.data": runs.data, "runs.offsets": runs.offsets, "version": np.array(_VERSION)}
     buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, **arrays)
+    np.savez(buffer, allow_pickle=False, **_arrays(contents))
     try:
         path.parent.mkdir(exist_ok=True)
         write_durably(path, buffer.getvalue())
@@ -64,11 +58,36 @@ def load_contents(path: Path, folder: Path, spec: Spec, *, mapped: bool) -> SetC
         Whether numbers are to be read by mapping files.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:  # checks a CRC of every array
+        content = io.BytesIO(read_regular(path, max_bytes=_MAX_BYTES))
+        with zipfile.ZipFile(content) as archive:
+            if any(info.compress_type != zipfile.ZIP_STORED for info in archive.infolist()):
+                return None  # it could unpack to any size
+        with np.load(content, allow_pickle=False) as file:  # checks a CRC of every array
             arrays = {name: file[name] for name in file.files}
-        return _contents(arrays, folder, spec, mapped=mapped)
-    except (OSError, ValueError, KeyError, TypeError, EOFError, IndexError, zipfile.BadZipFile, NotImplementedError):
+        return _contents(arrays, folder, spec, mapped=mapped) if _has_right_types(arrays) else None
+    except (*_BAD_BYTES, zipfile.BadZipFile):
         return None
+
+
+def _arrays(contents: SetContents) -> dict[str, NDArray[Any]]:
+    """Everything as plain arrays."""
+    names = contents.names
+    files = Texts.pack(segment.path.name for segment in contents.segments)
+    runs = Texts.pack(contents.runs)
+    arrays: dict[str, NDArray[Any]] = {f"table.{name}": a for name, a in table_arrays(contents.table).items()}
+    arrays |= {f"segments.{n}": np.array([getattr(s, n) for s in contents.segments], np.int64) for n in _NUMBERS}
+    arrays |= {"segments.file.data": files.data, "segments.file.offsets": files.offsets}
+    arrays |= {"names.keys": names.keys, "names.digests": names.digests, "names.counts": contents.n_names}
+    arrays |= {"names.paths.data": names.paths.data, "names.paths.offsets": names.paths.offsets}
+    return arrays | {"runs.data": runs.data, "runs.offsets": runs.offsets, "version": np.array(_VERSION)}
+
+
+def _has_right_types(arrays: Mapping[str, NDArray[Any]]) -> bool:
+    """Whether the arrays have the names, types and numbers of axes of a copy."""
+    expected = _arrays(SetContents.empty())
+    return arrays.keys() == expected.keys() and all(
+        (array.dtype, array.ndim) == (expected[name].dtype, expected[name].ndim) for name, array in arrays.items()
+    )
 
 
 def _contents(arrays: Mapping[str, NDArray[Any]], folder: Path, spec: Spec, *, mapped: bool) -> SetContents | None:

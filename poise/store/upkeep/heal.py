@@ -143,6 +143,8 @@ class _Healer:
             return read_spec(folder)
         except (StoreDamagedError, StoreNotFoundError):
             found = next(filter(None, (_spec_in(file, folder.name) for file in sorted(folder.iterdir()))), None)
+        if os.path.lexists(folder / SPEC) and not (folder / SPEC).is_file():
+            self._put_aside(folder / SPEC)
         if found is not None:
             write_durably(folder / SPEC, canonical_json(found).encode())
             self.restored.append(f"{folder.name}/{SPEC}")
