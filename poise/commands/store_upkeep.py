@@ -163,6 +163,8 @@ def remove_command(
     from poise.store import FeatureStore
     from poise.store.upkeep.removal import matching_keys
 
+    if "" in (*(keys or ()), *(paths or ())):
+        raise typer.BadParameter("An empty --key or --path would mean every recording. Give one, or --set alone.")
     whole_sets = not (paths or keys or outcomes or not_in)
     if whole_sets and name is None:
         raise typer.BadParameter(
@@ -234,7 +236,7 @@ def _may_remove(*, yes: bool, ask: bool) -> bool:
 
     if yes:
         return True
-    if not ask or not sys.stdin.isatty():
+    if not ask or sys.stdin is None or not sys.stdin.isatty():
         raise NotConfirmedError("Nothing was removed. Give --yes to remove it without being asked.")
     return typer.confirm("Remove this?", err=True)
 

@@ -27,6 +27,7 @@ from poise.store.durable import (
 )
 from poise.store.format.cache import load_contents, save_contents
 from poise.store.format.contents import SetContents, update_contents
+from poise.store.format.layout import check_spec
 from poise.store.format.segments import NAME, read_segment
 from poise.store.identity import KeyCache
 from poise.store.index import FeatureSetIndex
@@ -158,6 +159,7 @@ class StoreFolder:
         self, spec: Spec, on_durable: Callable[[Sequence[str]], None] | None = None, *, run: str | None = None
     ) -> SegmentWriter:
         """A writer into the feature set of ``spec``; see :meth:`make_set` for what can go wrong."""
+        check_spec(spec)
         return SegmentWriter(self.make_set(spec), spec, on_durable, run=run)
 
 

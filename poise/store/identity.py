@@ -98,7 +98,7 @@ class KeyCache:
     def _is_unchanged(self, name: str) -> bool:
         try:
             return self._known[name][:-1] == _stamp(name)
-        except OSError:
+        except (OSError, ValueError):
             return False
 
     def save(self) -> None:

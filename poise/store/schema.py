@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -67,6 +68,8 @@ def parse_spec(text: str, name: str) -> Spec:
         if text != canonical_json(spec) or set_name(spec) != name:
             raise ValueError(f"it is not the spec that the name {name} says: it changed")
         shape, modality, dtype = embedding_shape(spec), spec["modality"], spec["dtype"]
+    except RecursionError as error:
+        raise ValueError("it is nested without end") from error
     except (LookupError, TypeError, AttributeError) as error:
         raise ValueError("it is not a spec: its encoder, modality or dtype is missing") from error
     if min(shape) < 1 or modality not in get_args(Modality) or dtype not in DTYPES:
@@ -79,6 +82,22 @@ def embedding_shape(spec: Spec) -> tuple[int, ...]:
     layers = spec["encoder"].get("n_layers")
     dim = int(spec["encoder"]["dim"])
     return (dim,) if layers is None else (int(layers), dim)
+
+
+def check_key(key: str, path: str, *texts: str) -> None:
+    """Refuse a key or a text that cannot be stored.
+
+    Raises
+    ------
+    InvalidFeaturesError
+        The key is not one, or a text has characters that no file name has.
+    """
+    if not re.fullmatch(r"[0-9a-f]{64}", key):
+        raise InvalidFeaturesError(f"{path!r}: the key {key!r} is not 64 hexadecimal digits.")
+    try:
+        "".join((path, *texts)).encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError as error:
+        raise InvalidFeaturesError(f"{path!r}: its path, reason or flags are no text: {error}.") from error
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -125,12 +144,7 @@ class RecordingFeatures:
         InvalidFeaturesError
             A value is NaN or infinite or does not fit in the dtype, or a shape is not the feature set's.
         """
-        if not re.fullmatch(r"[0-9a-f]{64}", self.key):
-            raise InvalidFeaturesError(f"{self.path}: the key {self.key!r} is not 64 hexadecimal digits.")
-        try:
-            (self.path + self.reason + "".join(self.flags)).encode("utf-8", "surrogateescape")
-        except UnicodeEncodeError as error:
-            raise InvalidFeaturesError(f"{self.path!r}: its path, reason or flags are no text: {error}.") from error
+        check_key(self.key, self.path, self.reason, *self.flags)
         if self.clip_times.shape != (len(self.embeddings), 2):
             raise InvalidFeaturesError(
                 f"{self.path}: clip times of shape {self.clip_times.shape}, expected ({len(self.embeddings)}, 2)."
@@ -143,6 +157,12 @@ class RecordingFeatures:
                 f"{self.path}: embeddings of shape {self.embeddings.shape}, expected (n_clips, "
                 f"{', '.join(map(str, expected))})."
             )
+        if self.embeddings.dtype.kind != "f":
+            raise InvalidFeaturesError(f"{self.path}: embeddings of type {self.embeddings.dtype}. Expected floats.")
+        if np.isinf(self.clip_times).any() or not (math.isnan(self.duration_s) or 0 <= self.duration_s < math.inf):
+            raise InvalidFeaturesError(f"{self.path}: a time is infinite, or the duration negative: {self.duration_s}.")
+        if not 0 <= self.attempts < 2**31:
+            raise InvalidFeaturesError(f"{self.path}: it was tried {self.attempts} times.")
         if not np.isfinite(self.embeddings).all():
             raise InvalidFeaturesError(f"{self.path}: an embedding holds NaN or infinity; it is not stored.")
         largest = float(np.abs(self.embeddings).max(initial=0))

@@ -6,6 +6,7 @@ HDF5 itself never writes to the disk, since a full disk under an open HDF5 file 
 from __future__ import annotations
 
 import secrets
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,8 +19,9 @@ from numpy.typing import NDArray
 from poise.store.durable import write_durably
 from poise.store.format.layout import Names, check_spec, segment_image, segment_name
 from poise.store.format.recordings import table_of
+from poise.store.format.segments import MAX_MS
 from poise.store.runs import describe_run
-from poise.store.schema import RecordingFeatures, Spec, embedding_shape
+from poise.store.schema import RecordingFeatures, Spec, check_key, embedding_shape
 
 MAX_BYTES = 64_000_000
 MAX_RECORDINGS = 256
@@ -31,7 +33,7 @@ class SegmentWriter:
 
     A recording is durable once ``on_durable`` was called with its key. A segment is closed at 64 MB,
     256 recordings or 30 s after its first recording, at :meth:`flush` and at the end. What could not be
-    written is kept, so that :meth:`flush` can be called again once there is space.
+    written is kept, so that :meth:`flush` can be called again once there is space. Threads may share a writer.
 
     Parameters
     ----------
@@ -64,6 +66,7 @@ class SegmentWriter:
         self._dtype = np.dtype(spec["dtype"])
         self._on_durable = on_durable
         self._run = run if run is not None else describe_run()
+        self._lock = threading.RLock()
         self._writer = secrets.token_hex(4)
         self._n_written = 0
         self._pending: list[RecordingFeatures] = []
@@ -92,25 +95,35 @@ class SegmentWriter:
             The segment that this recording completes cannot be written.
         """
         features.check(self._spec)
-        self._start()
         # a copy in the stored type: a caller may go on using its array
         values = np.array(features.embeddings, dtype=self._dtype).reshape(-1, *embedding_shape(self._spec))
-        self._pending.append(features)
-        self._values.append(values)
-        self._stored_ms.append(time.time_ns() // 1_000_000)
-        self._n_bytes += values.nbytes
-        self.tick()
+        with self._lock:
+            self._start()
+            self._pending.append(features)
+            self._values.append(values)
+            self._stored_ms.append(_now_ms())
+            self._n_bytes += values.nbytes
+            self.tick()
 
     def add_name(self, key: str, path: str) -> None:
-        """Note that the bytes of a stored recording also go by the name ``path``."""
-        self._start()
-        self._names.append((key, path))
+        """Note that the bytes of a stored recording also go by the name ``path``.
+
+        Raises
+        ------
+        InvalidFeaturesError
+            The key is none, or the path is no text.
+        """
+        check_key(key, path)
+        with self._lock:
+            self._start()
+            self._names.append((key, path))
 
     def tick(self) -> None:
         """Write the open segment if it is full or old."""
-        full = self._n_bytes >= MAX_BYTES or max(len(self._pending), len(self._names)) >= MAX_RECORDINGS
-        if full or (self._since and time.monotonic() - self._since >= MAX_AGE_S):
-            self.flush()
+        with self._lock:
+            full = self._n_bytes >= MAX_BYTES or max(len(self._pending), len(self._names)) >= MAX_RECORDINGS
+            if full or (self._since and time.monotonic() - self._since >= MAX_AGE_S):
+                self.flush()
 
     def flush(self) -> None:
         """Write what was taken so far.
@@ -120,18 +133,18 @@ class SegmentWriter:
         StoreWriteError
             The disk is full, or the folder cannot be written; what was taken is kept for another try.
         """
-        if not self._pending and not self._names:
-            return
-        image = self._image()
-        now_ms = time.time_ns() // 1_000_000
-        name = segment_name(image, milliseconds=now_ms, writer=self._writer, number=self._n_written)
-        write_durably(self.folder / name, image)
-        keys = [features.key for features in self._pending]
-        self._pending, self._values, self._stored_ms, self._names = [], [], [], []
-        self._n_bytes, self._since = 0, 0.0
-        self._n_written += 1
-        if self._on_durable is not None and keys:
-            self._on_durable(keys)
+        with self._lock:
+            if not self._pending and not self._names:
+                return
+            image = self._image()
+            name = segment_name(image, milliseconds=_now_ms(), writer=self._writer, number=self._n_written)
+            write_durably(self.folder / name, image)
+            keys = [features.key for features in self._pending]
+            self._pending, self._values, self._stored_ms, self._names = [], [], [], []
+            self._n_bytes, self._since = 0, 0.0
+            self._n_written += 1
+            if self._on_durable is not None and keys:
+                self._on_durable(keys)
 
     def close(self) -> None:
         """Write what is left."""
@@ -151,3 +164,8 @@ class SegmentWriter:
 
     def _start(self) -> None:
         self._since = self._since or time.monotonic()
+
+
+def _now_ms() -> int:
+    """Now, as far as a clock that is wrong by centuries can be told."""
+    return min(max(time.time_ns() // 1_000_000, 0), MAX_MS)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import threading
 import time
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from poise.errors import (
 )
 from poise.store import FeatureStore, fingerprint
 from poise.store.identity import KeyCache, file_key
-from poise.store.writer import MAX_RECORDINGS
+from poise.store.writer import MAX_RECORDINGS, SegmentWriter
 from tests.store.features import make_features, make_key, make_spec, manifest_of
 
 
@@ -151,6 +152,13 @@ def test_features_win_over_failures_and_the_first_over_the_second(tmp_path: Path
             "0 clips with the outcome stored",
         ),
         ({"key": "short"}, "not 64 hexadecimal digits"),
+        ({"duration_s": np.inf}, "a time is infinite"),
+        ({"duration_s": -1.0}, "the duration negative"),
+        ({"clip_times": np.full((3, 2), np.inf)}, "a time is infinite"),
+        ({"attempts": 2**70}, "it was tried"),
+        ({"path": "\ud800"}, "are no text"),
+        ({"embeddings": np.full((3, 8), -(2**63))}, "of type int64. Expected floats"),
+        ({"embeddings": np.ones((3, 8), complex)}, "of type complex128"),
     ],
 )
 def test_what_must_not_be_stored_is_refused(tmp_path: Path, changes: dict[str, object], message: str) -> None:
@@ -320,3 +328,53 @@ def test_a_place_that_cannot_be_written_is_a_clear_error(tmp_path: Path) -> None
     (tmp_path / "file").touch()
     with pytest.raises(StoreWriteError, match=r"Cannot write .*file/s.*MB free"):
         FeatureStore.create(tmp_path / "file" / "s")
+
+
+def test_a_name_that_cannot_be_stored_is_refused_at_once(tmp_path: Path) -> None:
+    """It would stop every recording that comes after it."""
+    store = FeatureStore.create(tmp_path / "s")
+    with store.writer(make_spec()) as writer:
+        for key, path in (("zz", "a"), ("ab", "a"), (make_key("a"), "\ud800")):
+            with pytest.raises(InvalidFeaturesError):
+                writer.add_name(key, path)
+        writer.add(make_features("a"))
+    assert len(store.load()) == 1
+
+
+def test_a_spec_that_cannot_be_stored_leaves_nothing_behind(tmp_path: Path) -> None:
+    """No folder of a feature set that verify would complain of."""
+    store = FeatureStore.create(tmp_path / "s")
+    with pytest.raises(InvalidFeaturesError, match="cannot be stored"):
+        store.writer({**make_spec(), "dtype": "int8"})
+    with pytest.raises(InvalidFeaturesError, match="has 1.* characters. Expected at most"):
+        store.writer({**make_spec(), "long": "x" * 100_000})
+    assert store.verify().ok
+    assert [path.name for path in store.path.iterdir()] == ["poise-store.json"]
+
+
+def test_threads_may_write_at_once(tmp_path: Path) -> None:
+    """Into two feature sets, and with one writer for several threads; all of it arrives."""
+    store = FeatureStore.create(tmp_path / "s")
+    errors: list[BaseException] = []
+
+    def write(writer: SegmentWriter, thread: int) -> None:
+        try:
+            for i in range(150):
+                writer.add(make_features(f"{thread}-{i}"))
+                if i % 5 == 0:
+                    writer.flush()
+        except BaseException as error:
+            errors.append(error)
+
+    shared, other = store.writer(make_spec()), store.writer(make_spec(hop_s=5.0))
+    threads = [threading.Thread(target=write, args=(shared, i)) for i in range(3)]
+    threads.append(threading.Thread(target=write, args=(other, 9)))
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    shared.close()
+    other.close()
+    assert not errors
+    assert sorted(len(index) for index in store.indexes()) == [150, 450]
+    assert store.verify().ok

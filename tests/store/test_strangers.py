@@ -60,6 +60,17 @@ def absurd_chunks(group: h5py.Group, name: str) -> None:
     group.create_dataset(name, (1 << 40, 8), "f4", chunks=(1 << 24, 8), compression="gzip")
 
 
+def repeat_rows(group: h5py.Group, n_clips: list[int]) -> None:
+    """As many recordings as there are counts, whose offsets fit as far as 64 bits can tell."""
+    counts = np.array(n_clips, dtype=np.int64)
+    for name in list(group["recordings"]):
+        column = np.resize(group["recordings"][name][:1], len(counts))
+        del group["recordings"][name]
+        group["recordings"][name] = column
+    group["recordings/n_clips"][...] = counts
+    group["recordings/offset"][...] = np.cumsum(counts) - counts
+
+
 HOSTILE: dict[str, Callable[[h5py.Group], None]] = {
     "external link": lambda g: replace_dataset(
         g, "embeddings", lambda h, n: h.__setitem__(n, h5py.ExternalLink("secret.h5", "values"))
@@ -115,6 +126,10 @@ HOSTILE: dict[str, Callable[[h5py.Group], None]] = {
     "a missing part": lambda g: g.__delitem__("runs"),
     "offsets outside": lambda g: g["recordings/offset"].__setitem__(..., [0, 1 << 40]),
     "negative clips": lambda g: g["recordings/n_clips"].__setitem__(..., [44, -1]),
+    "clips that wrap around": lambda g: g["recordings/n_clips"].__setitem__(..., [1 << 62, 43 - (1 << 62)]),
+    "clips that wrap around to the right sum": lambda g: repeat_rows(g, [1 << 62] * 4 + [43]),
+    "a time that is none": lambda g: g["recordings/stored_ms"].__setitem__(..., [1 << 62, 0]),
+    "an infinite duration": lambda g: g["recordings/duration_s"].__setitem__(..., [np.inf, 1.0]),
     "an unknown outcome": lambda g: g["recordings/outcome"].__setitem__(..., [b"stored", b"magic"]),
     "a run that is not there": lambda g: g["recordings/run"].__setitem__(..., [0, 5]),
     "a column too short": lambda g: replace_dataset(

@@ -28,7 +28,7 @@ from poise.store.schema import Spec, embedding_shape
 
 _VERSION = 1
 _MAX_BYTES = 1 << 33
-_BAD_BYTES = (OSError, ValueError, KeyError, TypeError, EOFError, IndexError, NotImplementedError, MemoryError)
+_BAD_BYTES = (OSError, ValueError, KeyError, TypeError, EOFError, IndexError, MemoryError, RuntimeError)
 _NUMBERS = ("n_bytes", "mtime_ns", "n_recordings", "n_rows", "data_offset", "times_offset")
 
 
@@ -136,15 +136,17 @@ def _is_sound(contents: SetContents) -> bool:
     rows_in_segment = np.repeat(n_rows, n_recordings)
     return bool(
         all(NAME.fullmatch(segment.path.name) for segment in contents.segments)
-        and (data + n_rows * width <= n_bytes).all()
-        and (times + n_rows * 16 <= n_bytes).all()
+        and (n_rows <= n_bytes // np.maximum(width, 16)).all()
+        and (data <= n_bytes - n_rows * width).all()
+        and (times <= n_bytes - n_rows * 16).all()
         and {len(column) for column in columns} == {n_recordings.sum()}
         and {len(names.keys), len(names.digests), len(names.paths)} == {contents.n_names.sum()}
         and all(text.fits() for text in texts)
         and table.keys.shape[1:] == names.keys.shape[1:] == table.digests.shape[1:] == (32,)
         and (table.offsets >= 0).all()
         and (table.n_clips >= 0).all()
-        and (table.offsets + table.n_clips <= rows_in_segment).all()
+        and (table.n_clips <= rows_in_segment).all()
+        and (table.offsets <= rows_in_segment - table.n_clips).all()
         and (table.outcomes < len(OUTCOMES)).all()
         and (table.runs >= 0).all()
         and (table.runs < len(contents.runs)).all()

@@ -6,6 +6,7 @@ Reading it lives in :mod:`poise.store.format.segments`; ``docs/file-format.md`` 
 from __future__ import annotations
 
 import hashlib
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -93,7 +94,8 @@ def segment_image(
     runs : sequence of str
         JSON of the runs that the table refers to.
     """
-    with h5py.File("segment", "w", driver="core", backing_store=False, **ALIGNMENT) as file:
+    # a name of its own: HDF5 takes two open files of one name for the same, and threads may write at once
+    with h5py.File(secrets.token_hex(16), "w", driver="core", backing_store=False, **ALIGNMENT) as file:
         file.create_dataset("embeddings", data=values, track_times=False)
         file.create_dataset("clip_times", data=times, track_times=False)
         write_index(file, spec, table, names=names, runs=runs)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from math import prod
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import h5py
 import numpy as np
@@ -38,6 +38,9 @@ from poise.store.schema import FORMAT_VERSION, Spec, embedding_shape, fingerprin
 
 NAME = re.compile(r"seg-(\d{13})-([0-9a-f]{8})-(\d{6})-([0-9a-f]{64})\.h5")
 """``seg-MILLISECONDS-WRITER-NUMBER-SHA256.h5``"""
+
+MAX_MS = 9_999_999_999_999
+"""The last moment, in the year 2286, that the name of a segment can tell."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -300,9 +303,15 @@ def _check_table(table: RecordingTable, n_rows: int, runs: tuple[str, ...]) -> N
         raise LayoutError("columns of different lengths")
     if ((table.outcomes == 0) != (table.n_clips > 0)).any() or (table.outcomes >= len(OUTCOMES)).any():
         raise LayoutError("outcomes that do not fit the clips")
+    if (table.n_clips < 0).any() or (table.n_clips > n_rows).any():  # sums of larger ones would wrap around
+        raise LayoutError("a recording has more clips than there are embeddings, or fewer than none")
     expected = np.cumsum(table.n_clips) - table.n_clips
-    if (table.n_clips < 0).any() or (table.offsets != expected).any() or table.n_clips.sum() != n_rows:
+    if (table.offsets != expected).any() or table.n_clips.sum() != n_rows:
         raise LayoutError("the offsets of its recordings do not fit its embeddings")
+    if np.isinf(table.durations_s).any() or (table.durations_s < 0).any():
+        raise LayoutError("a duration is not a number of seconds")
+    if ((table.stored_ms < 0) | (table.stored_ms > MAX_MS)).any() or (table.attempts < 0).any():
+        raise LayoutError("a recording was stored at no time there is, or tried less than never")
     if len(table) and not (table.runs.min() >= 0 and table.runs.max() < len(runs)):
         raise LayoutError("recordings of a run that it does not describe")
 
@@ -313,7 +322,15 @@ def parse_run(text: str) -> dict[str, Any]:
         run = json.loads(text)
     except (ValueError, RecursionError):
         return {}
-    return cast("dict[str, Any]", run) if isinstance(run, dict) else {}
+    if not isinstance(run, dict):
+        return {}
+    kinds = {"versions": dict, "encoder": dict, "columns": list}
+    known = {name: value for name, value in run.items() if isinstance(value, kinds.get(name, object))}
+    try:
+        json.dumps(known, allow_nan=False)
+    except ValueError:  # NaN and infinity are no JSON
+        return {}
+    return known
 
 
 def damaged(path: Path, what: str) -> StoreDamagedError:

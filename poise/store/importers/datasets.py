@@ -6,9 +6,7 @@ into chunks and compress them, and a compressed chunk can unpack to any size: HD
 
 from __future__ import annotations
 
-import itertools
 import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
 from typing import Any, cast
@@ -21,7 +19,7 @@ from poise.store.importers.arrays import check_clips
 
 _MAX_CHUNK_BYTES = 64_000_000
 _MAX_RATIO = 1000
-_HARMLESS_LZF_BYTES = 2_000_000  # LZF unpacks to at most 88 times as much
+_MAX_CHUNKS = 1_000_000
 _CHECKSUM_BYTES = 4
 _GZIP, _LZF, _FLETCHER32 = h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_LZF, h5py.h5z.FILTER_FLETCHER32
 _COMPRESSING = {_GZIP, _LZF}
@@ -43,7 +41,7 @@ def read_dataset(dataset: h5py.Dataset) -> NDArray[Any]:
     Raises
     ------
     LayoutError
-        It points to other files, is not wholly written, needs another filter, or unpacks to more than it says.
+        It points to other files, is not wholly written, needs another filter, or does not unpack to what it says.
     ImportFormatError
         It is of another shape or type, or larger than 1 GB.
     """
@@ -71,23 +69,20 @@ def _check_chunks(dataset: h5py.Dataset) -> None:
     limit = prod(dataset.chunks) * dataset.dtype.itemsize
     if limit > _MAX_CHUNK_BYTES:
         raise LayoutError(f"it has chunks of {limit} bytes, at most {_MAX_CHUNK_BYTES}")
-    n_stored = 0
-    for offset in _chunk_offsets(dataset):
-        stored = dataset.id.get_chunk_info_by_coord(offset)
-        if stored.byte_offset is None:
-            raise LayoutError("a part of it was never written")
-        if stored.byte_offset + stored.size > file_size(dataset):
+    n_chunks = prod(-(-length // step) for length, step in zip(dataset.shape, dataset.chunks, strict=True))
+    if n_chunks > _MAX_CHUNKS:
+        raise LayoutError(f"it lies in {n_chunks} chunks, at most {_MAX_CHUNKS}; copy it into larger ones")
+    chunks: list[Any] = []
+    dataset.id.chunk_iter(chunks.append)
+    if len(chunks) != n_chunks:
+        raise LayoutError("a part of it was never written")
+    for stored in chunks:
+        if stored.byte_offset is None or stored.byte_offset + stored.size > file_size(dataset):
             raise LayoutError("it claims more than the file holds")
-        n_stored += stored.size
-        pipeline.check(dataset, offset, stored.size, limit)
-    n_bytes = prod(dataset.shape) * dataset.dtype.itemsize
+        pipeline.check(dataset, stored.chunk_offset, stored, limit)
+    n_bytes, n_stored = prod(dataset.shape) * dataset.dtype.itemsize, sum(stored.size for stored in chunks)
     if n_bytes > _MAX_RATIO * n_stored:
         raise LayoutError(f"it unpacks {n_stored} bytes to {n_bytes}, more than {_MAX_RATIO} times as much")
-
-
-def _chunk_offsets(dataset: h5py.Dataset) -> Iterator[tuple[int, ...]]:
-    axes = zip(dataset.shape, dataset.chunks, strict=True)
-    return itertools.product(*(range(0, length, step) for length, step in axes))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,24 +111,25 @@ class _Pipeline:
             raise LayoutError("it has chunks that claim to be larger than they are")
         return cls(codes=codes)
 
-    def check(self, dataset: h5py.Dataset, offset: tuple[int, ...], n_stored: int, limit: int) -> None:
-        """Refuse a chunk that unpacks to more than ``limit`` bytes."""
-        limit += _CHECKSUM_BYTES * self.codes.count(_FLETCHER32)
-        if n_stored > limit + limit // 100 + 1024:  # what compresses badly grows a little
-            raise LayoutError(f"it has a chunk of {n_stored} bytes that can hold {limit}")
-        if _GZIP in self.codes or (_LZF in self.codes and n_stored > _HARMLESS_LZF_BYTES):
-            skipped, data = dataset.id.read_direct_chunk(offset)
-            if self._unpacked_length(data, int(skipped), limit) > limit:
-                raise LayoutError(f"it has a chunk that unpacks to more than the {limit} bytes that it can hold")
+    def check(self, dataset: h5py.Dataset, offset: tuple[int, ...], stored: Any, n_bytes: int) -> None:
+        """Refuse a chunk that does not unpack to exactly ``n_bytes``.
 
-    def _unpacked_length(self, data: bytes, skipped: int, limit: int) -> int:
-        """Length of a chunk once unpacked, or a number above ``limit``; bits of ``skipped`` are filters left out."""
-        place = next(place for place, code in enumerate(self.codes) if code in _COMPRESSING)
-        n_checksums = sum(not skipped >> later & 1 for later in range(place + 1, len(self.codes)))
-        packed = data[: len(data) - _CHECKSUM_BYTES * n_checksums]
-        if skipped >> place & 1:
-            return len(packed)
-        return _gzip_length(packed, limit) if self.codes[place] == _GZIP else _lzf_length(packed)
+        HDF5 does not look: of a longer one it takes the memory, of a shorter one it reads on into what lies behind.
+        """
+        n_checksums = sum(
+            code == _FLETCHER32 and not stored.filter_mask >> place & 1 for place, code in enumerate(self.codes)
+        )
+        n_packed = stored.size - _CHECKSUM_BYTES * n_checksums
+        if n_packed > n_bytes + n_bytes // 100 + 1024:  # what compresses badly grows a little
+            raise LayoutError(f"it has a chunk of {stored.size} bytes that can hold {n_bytes}")
+        place = next((place for place, code in enumerate(self.codes) if code in _COMPRESSING), None)
+        n_unpacked = n_packed
+        if place is not None and not stored.filter_mask >> place & 1:
+            _, data = dataset.id.read_direct_chunk(offset)
+            packed = data[: max(n_packed, 0)]
+            n_unpacked = _gzip_length(packed, n_bytes) if self.codes[place] == _GZIP else _lzf_length(packed)
+        if n_unpacked != n_bytes:
+            raise LayoutError(f"it has a chunk that does not unpack to the {n_bytes} bytes that it must hold")
 
 
 def _gzip_length(packed: bytes, limit: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -104,7 +105,7 @@ def check_segment(path: Path, spec: Spec) -> list[Problem]:
     match = NAME.fullmatch(path.name)
     if match is None or not path.is_file():
         # a segment that is gone was compacted since it was listed
-        return [_problem(path, (), "not a file of the store")] if path.exists() else []
+        return [_problem(path, (), "not a file of the store, or a link to nowhere")] if os.path.lexists(path) else []
     try:
         is_same = file_digest(path) == match[4]
         index = single_index(path, spec)
