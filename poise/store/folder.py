@@ -90,7 +90,24 @@ class StoreFolder:
                 return self._update(folder, spec)
             except StoreChangedError:  # compacted between listing and reading: what was in it is in a newer segment
                 continue
-        raise StoreChangedError(f"{folder} changes faster than it can be read. Try again when it is quiet.")
+        raise _restless(folder)
+
+    def read_index(self, name: str) -> FeatureSetIndex:
+        """What a feature set holds now, read from every segment and from no copy of the index.
+
+        Raises
+        ------
+        StoreDamagedError, StoreNotFoundError, StoreChangedError
+            See :meth:`index`.
+        """
+        folder = self.path / name
+        spec = read_spec(folder)
+        for _ in range(_TRIES):
+            try:
+                return FeatureSetIndex(name, spec, self._contents(folder, spec, SetContents.empty())[0])
+            except StoreChangedError:
+                continue
+        raise _restless(folder)
 
     def modality(self, name: str) -> Modality:
         """What a feature set was made from.
@@ -118,17 +135,18 @@ class StoreFolder:
         old = self._indexes.get(folder.name)
         cache = cache_file(folder)
         known = old.contents if old is not None else load_contents(cache, folder, spec, mapped=self._mapped)
-        contents, n_changes = update_contents(
-            known if known is not None else SetContents.empty(),
-            list_segments(folder),
-            lambda name: read_segment(folder / name, spec, mapped=self._mapped),
-        )
+        contents, n_changes = self._contents(folder, spec, known if known is not None else SetContents.empty())
         if n_changes >= _SAVE_AFTER:
             save_contents(cache, contents)
         if old is not None and contents is old.contents:
             return old
         index = self._indexes[folder.name] = FeatureSetIndex(folder.name, spec, contents)
         return index  # not what another thread, which looked earlier, may have put there since
+
+    def _contents(self, folder: Path, spec: Spec, known: SetContents) -> tuple[SetContents, int]:
+        return update_contents(
+            known, list_segments(folder), lambda name: read_segment(folder / name, spec, mapped=self._mapped)
+        )
 
     def make_set(self, spec: Spec) -> Path:
         """The folder of a feature set, made if there is none yet.
@@ -230,6 +248,10 @@ def create_folder(path: Path, *, mapped: bool = True) -> StoreFolder:
 def write_marker(path: Path) -> None:
     """Make a folder a store."""
     write_durably(path / MARKER, canonical_json({"format_version": FORMAT_VERSION}).encode())
+
+
+def _restless(folder: Path) -> StoreChangedError:
+    return StoreChangedError(f"{folder} changes faster than it can be read. Try again when it is quiet.")
 
 
 def cache_file(folder: Path) -> Path:

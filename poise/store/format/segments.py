@@ -9,7 +9,10 @@ import json
 import mmap
 import os
 import re
-from dataclasses import dataclass
+import threading
+import weakref
+from collections import deque
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
 from pathlib import Path
@@ -41,6 +44,21 @@ NAME = re.compile(r"seg-(\d{13})-([0-9a-f]{8})-(\d{6})-([0-9a-f]{64})\.h5")
 
 MAX_MS = 9_999_999_999_999
 """The last moment, in the year 2286, that the name of a segment can tell."""
+
+
+_MAX_MAPPED = 256
+_MAPPED: deque[weakref.ref[Segment]] = deque()
+_MAPPING = threading.Lock()
+
+
+def name_before(name: str) -> tuple[int, str, int]:
+    """Milliseconds, writer and number of the name that comes right before another segment's, see :data:`NAME`."""
+    match = NAME.fullmatch(name)
+    if match is None:
+        raise ValueError(f"{name} is not the name of a segment")
+    place = (int(match[1]) << 32 | int(match[2], 16)) * 1_000_000 + int(match[3])
+    place, number = divmod(max(place - 1, 0), 1_000_000)
+    return place >> 32, f"{place & 0xFFFFFFFF:08x}", number
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -116,17 +134,19 @@ class Segment:
         """
         if not len(counts):
             return
+        # mapped for this copy alone: a mapping holds a file descriptor, and there may be thousands of segments
+        here = self if "_bytes" in self.__dict__ else replace(self)
         # recordings that follow each other here and there are one piece
         breaks = np.union1d(run_starts(sources - targets, np.zeros_like(counts)), run_starts(targets, counts))
         lengths = np.add.reduceat(counts, breaks)
         pieces = zip(sources[breaks].tolist(), targets[breaks].tolist(), lengths.tolist(), strict=True)
         for source, target, count in pieces:  # slices of embeddings copy faster than lists of rows
-            values[target : target + count] = self.embeddings(source, source + count)
+            values[target : target + count] = here.embeddings(source, source + count)
         if len(breaks) == 1:
-            times[target : target + count] = self.clip_times(source, source + count)
+            times[target : target + count] = here.clip_times(source, source + count)
         else:
             first, last = int(sources.min()), int((sources + counts).max())
-            times[span_rows(targets, counts)] = self.clip_times(first, last)[span_rows(sources - first, counts)]
+            times[span_rows(targets, counts)] = here.clip_times(first, last)[span_rows(sources - first, counts)]
 
     def _read(self, offset: int, width: int, start: int, stop: int, *, item: int) -> NDArray[np.uint8]:
         if stop <= start:
@@ -141,12 +161,22 @@ class Segment:
     @cached_property
     def _bytes(self) -> NDArray[np.uint8]:
         with self._opened() as file:
-            return np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), dtype=np.uint8)
+            found = np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), dtype=np.uint8)
+        with _MAPPING:
+            _MAPPED.append(weakref.ref(self))
+            # arrays that were handed out keep their own mapping alive
+            forgotten = _MAPPED.popleft()() if len(_MAPPED) > _MAX_MAPPED else None
+        if forgotten is not None:
+            forgotten.__dict__.pop("_bytes", None)
+        return found
 
     def _plain_read(self, first: int, last: int) -> NDArray[np.uint8]:
         with self._opened() as file:
             file.seek(first)
-            return np.fromfile(file, dtype=np.uint8, count=last - first)
+            found = np.fromfile(file, dtype=np.uint8, count=last - first)
+        if len(found) != last - first:
+            raise damaged(self.path, "it ends before its numbers do")
+        return found
 
     def _opened(self) -> Any:
         try:
@@ -156,7 +186,11 @@ class Segment:
                 f"{self.path} is gone: the store was compacted or something was removed while it was read. Open it "
                 "again; nothing is lost."
             ) from error
-        if os.fstat(file.fileno()).st_size != self.n_bytes:
+        status = os.fstat(file.fileno())
+        if self.digest is None and (status.st_size, status.st_mtime_ns) != self.stamp:
+            file.close()
+            raise StoreChangedError(f"{self.path} was replaced since it was opened. Open it again.")
+        if status.st_size != self.n_bytes:
             file.close()
             raise damaged(self.path, "its size changed since it was opened")
         return file

@@ -18,7 +18,7 @@ from poise.errors import StoreChangedError
 from poise.store.durable import remove_leftovers
 from poise.store.folder import StoreFolder
 from poise.store.index import FeatureSetIndex
-from poise.store.upkeep.rewriting import check_file, live_names, milliseconds_of, remove_files, rewrite_rows
+from poise.store.upkeep.rewriting import check_file, live_names, remove_files, rewrite_rows
 from poise.store.writer import MAX_BYTES
 
 MAX_ROWS = 16_384
@@ -83,7 +83,7 @@ def compact(store: StoreFolder, name: str) -> CompactReport:
 
 
 def _compact(store: StoreFolder, folder: Path) -> CompactReport:
-    index = store.index(folder.name).read_plainly()
+    index = store.read_index(folder.name).read_plainly()  # what a copy forgot to mention must not go
     segments = index.contents.segments
     before = len(segments), sum(segment.n_bytes for segment in segments)
     n_dropped = sum(_merge(folder, index, group) for group in _groups(index, _worth_rewriting(index)))
@@ -111,7 +111,7 @@ def _merge(folder: Path, index: FeatureSetIndex, group: Sequence[int]) -> int:
     names = live_names(index, group)
     old = [segment.path for segment in segments]
     if len(rows) or len(names):
-        new = rewrite_rows(folder, index, rows, names, milliseconds=milliseconds_of(segments[0]))
+        new = rewrite_rows(folder, index, rows, names, before=segments[0].path.name)
         old = [path for path in old if path != new]
     remove_files(folder, old)
     return len(dropped)

@@ -159,7 +159,7 @@ class _Healer:
             table, wrong = index.contents.table, unsound_rows(index)
             sound, names = np.setdiff1d(np.arange(len(table)), wrong), sound_names(index.contents.names)
             if len(sound) or len(names):
-                rewrite_rows(file.parent, index, sound, names, milliseconds=int(match[1]))
+                rewrite_rows(file.parent, index, sound, names, before=file.name)
             self.n_kept += len(sound)
             self.lost += list(table.paths.take(wrong))
         elif match is not None:

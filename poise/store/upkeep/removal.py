@@ -16,7 +16,7 @@ from poise.store.folder import StoreFolder, cache_file
 from poise.store.format.recordings import Digests
 from poise.store.index import FeatureSetIndex
 from poise.store.schema import Outcome
-from poise.store.upkeep.rewriting import check_file, milliseconds_of, remove_files, rewrite_rows
+from poise.store.upkeep.rewriting import check_file, remove_files, rewrite_rows
 
 _TRIES = 5
 
@@ -64,7 +64,7 @@ def remove_recordings(store: StoreFolder, name: str, keys: Iterable[str]) -> Non
 
 
 def _remove(store: StoreFolder, name: str, gone: set[bytes]) -> None:
-    folder, index = store.path / name, store.index(name)
+    folder, index = store.path / name, store.read_index(name)
     contents = index.contents
     rows_go, names_go = _among(contents.table.keys, gone), _among(contents.names.keys, gone)
     segment_of_rows = contents.segment_of_rows()
@@ -75,7 +75,7 @@ def _remove(store: StoreFolder, name: str, gone: set[bytes]) -> None:
         rows = np.flatnonzero((segment_of_rows == number) & ~rows_go)
         names = contents.names.take(np.flatnonzero((segment_of_names == number) & ~names_go))
         if len(rows) or len(names):
-            rewrite_rows(folder, index, rows, names, milliseconds=milliseconds_of(segment))
+            rewrite_rows(folder, index, rows, names, before=segment.path.name)
         remove_files(folder, [segment.path])
 
 

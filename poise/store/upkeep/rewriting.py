@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,17 +18,15 @@ from poise.store.durable import sync_folder, sync_name, write_durably, write_err
 from poise.store.format.contents import SetContents
 from poise.store.format.layout import Names, segment_image, segment_name
 from poise.store.format.recordings import RecordingTable
-from poise.store.format.segments import NAME, Segment, damaged
+from poise.store.format.segments import Segment, damaged, name_before
 from poise.store.index import FeatureSetIndex
 
 
-def rewrite_rows(
-    folder: Path, index: FeatureSetIndex, rows: NDArray[np.int64], names: Names, *, milliseconds: int
-) -> Path:
+def rewrite_rows(folder: Path, index: FeatureSetIndex, rows: NDArray[np.int64], names: Names, *, before: str) -> Path:
     """Write some rows of a feature set into one new segment, and return when it is durable.
 
-    The new segment stands one millisecond before the first that it replaces. So of all copies of a recording the first
-    is never one that somebody is about to remove, whoever compacts at the same time.
+    The new segment stands right before the first that it replaces. So of all copies of a recording the first is never
+    one that somebody is about to remove, whoever compacts at the same time.
 
     Parameters
     ----------
@@ -41,8 +38,8 @@ def rewrite_rows(
         Rows of its table.
     names : Names
         Further names to write along.
-    milliseconds : int
-        Where the first segment that it replaces stands in the order of segments.
+    before : str
+        Name of the first segment that it replaces.
 
     Returns
     -------
@@ -58,12 +55,9 @@ def rewrite_rows(
     table, runs = repack(index.contents, rows)
     image = segment_image(index.spec, table, bags.values, bags.clip_times, names=names, runs=runs)
     digest = hashlib.sha256(image).hexdigest()
-    named = partial(segment_name, image, milliseconds=max(milliseconds - 1, 0), writer=digest[:8])
-    number = 0
-    path = folder / named(number=number)
+    path = folder / _named_before(before, image)
     while path.exists() and not _is_whole(path, digest):  # a damaged file holds the name that it once had by right
-        number += 1
-        path = folder / named(number=number)
+        path = folder / _named_before(path.name, image)
     if not path.exists():
         write_durably(path, image)
         return path
@@ -72,6 +66,11 @@ def rewrite_rows(
     except OSError as error:
         raise write_error(path, error) from error
     return path
+
+
+def _named_before(name: str, image: bytes) -> str:
+    milliseconds, writer, number = name_before(name)
+    return segment_name(image, milliseconds=milliseconds, writer=writer, number=number)
 
 
 def _is_whole(path: Path, digest: str) -> bool:
@@ -162,9 +161,3 @@ def remove_files(folder: Path, paths: Iterable[Path]) -> None:
         sync_folder(folder)
     except OSError as error:
         raise write_error(folder, error) from error
-
-
-def milliseconds_of(segment: Segment) -> int:
-    """Where a segment stands in the order."""
-    match = NAME.fullmatch(segment.path.name)
-    return int(match[1]) if match else 0
