@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 from poise.errors import StoreDamagedError, StoreNotFoundError, StoreVersionError
@@ -39,11 +40,25 @@ class ExportedFile:
         self.keys = KeyCache(None)
         self._mapped = mapped
         self._indexes: dict[str, FeatureSetIndex] = {}
-        self._names = self._read_names()
+        self._stamp: tuple[int, ...] = ()
+        self._names: list[str] = []
+        self._look()
 
     def names(self) -> list[str]:
         """Names of the feature sets in the file."""
+        self._look()
         return list(self._names)
+
+    def _look(self) -> None:
+        """Read again what there is if the file was replaced."""
+        try:
+            status = os.stat(self.path)
+        except FileNotFoundError as error:
+            raise StoreNotFoundError(f"{self.path} does not exist. Make one with `poise store export`.") from error
+        stamp = (status.st_size, status.st_mtime_ns, status.st_ino)
+        if stamp != self._stamp:
+            self._names, self._indexes = self._read_names(), {}
+            self._stamp = stamp
 
     def index(self, name: str) -> FeatureSetIndex:
         """What a feature set holds.
@@ -55,6 +70,7 @@ class ExportedFile:
         StoreDamagedError
             Its structure is damaged.
         """
+        self._look()
         if name not in self._names:
             raise StoreNotFoundError(f"{self.path} has no feature set {name}.")
         if name not in self._indexes:
@@ -78,12 +94,11 @@ class ExportedFile:
 
     def find(self, spec: Spec) -> FeatureSetIndex | None:
         """The index of the feature set of ``spec``; None if the file does not hold it."""
+        self._look()
         name = set_name(spec)
         return self.index(name) if name in self._names else None
 
     def _read_names(self) -> list[str]:
-        if not self.path.exists():
-            raise StoreNotFoundError(f"{self.path} does not exist. Make one with `poise store export`.")
         try:
             with open_hdf5(self.path) as file:
                 if text_attribute(file, "kind") != KIND:

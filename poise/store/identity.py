@@ -103,7 +103,7 @@ class KeyCache:
 
     def save(self) -> None:
         """Write the cache if anything was added; a store that cannot be written keeps its old one."""
-        if not self._changed or self._file is None:
+        if not self._changed or self._file is None or self._file.parent.is_symlink():
             return
         try:
             self._file.parent.mkdir(exist_ok=True)

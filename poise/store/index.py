@@ -20,6 +20,7 @@ from poise.store.paths import normal_path
 from poise.store.schema import Entry, FeatureSet, Spec, embedding_shape, fingerprint
 
 _FAILED = OUTCOMES.index("failed")
+_SHOWN = 8
 
 
 class FeatureSetIndex(Mapping[str, Entry]):
@@ -239,15 +240,27 @@ class FeatureSetIndex(Mapping[str, Entry]):
             Something of a recording is not what was written.
         """
         wrong = [int(row) for row in np.unique(rows[rows >= 0]) if not self.is_sound(int(row))]
+        table = self.contents.table
+        self._refuse([f"{table.paths[row]} ({table.key(row)[:12]})" for row in wrong])
+
+    def check_names(self) -> None:
+        """Hold against their digests the further names of recordings, and rows that do not count but lend a path.
+
+        Raises
+        ------
+        StoreDamagedError
+            One is not what was written: a path could mean another recording.
+        """
+        names, winners = self.contents.names, self._winners
+        self.check(np.setdiff1d(np.arange(len(self.contents.table)), winners, assume_unique=True))
+        self._refuse([f"the name {path}" for path in names.paths.take(np.flatnonzero(~names.are_sound()))])
+
+    def _refuse(self, wrong: Sequence[str]) -> None:
         if wrong:
-            table = self.contents.table
-            files = sorted({self.contents.segments[self._segment_of_rows[row]].path.name for row in wrong})
-            shown = ", ".join(f"{table.paths[row]} ({table.key(row)[:12]})" for row in wrong[:8])
-            more = f" and {len(wrong) - 8} more" if len(wrong) > 8 else ""
+            more = f" and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
             raise StoreDamagedError(
-                f"{self.name}: {len(wrong)} recordings are not what was stored: {shown}{more}, "
-                f"in {', '.join(files[:3])}. Run `poise store heal` on the store and extract "
-                "again: only these are done anew."
+                f"{self.name}: {len(wrong)} recordings are not what was stored: {', '.join(wrong[:_SHOWN])}{more}. "
+                "Run `poise store heal` on the store and extract again: only these are done anew."
             )
 
     def is_sound(self, row: int) -> bool:

@@ -252,6 +252,7 @@ class FeatureStore:
         if verify:
             for modality, index in chosen.items():
                 index.check(rows[modality])
+                index.check_names()
         return Bags(
             keys=tuple(keys), modalities={modality: index.load(rows[modality]) for modality, index in chosen.items()}
         )

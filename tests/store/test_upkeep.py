@@ -1,7 +1,9 @@
 """Promises of compacting, exporting and removing: nothing is lost or changed, and what goes was asked for."""
 
 import os
+import resource
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ from poise.errors import (
     StoreReadOnlyError,
 )
 from poise.store import Bags, FeatureStore, heal
+from poise.store.format.cache import save_contents
 from poise.store.index import FeatureSetIndex
 from poise.store.runs import describe_run
 from poise.store.upkeep.removal import matching_keys
@@ -362,3 +365,63 @@ def test_opening_reads_only_what_is_new(tmp_path: Path, monkeypatch: pytest.Monk
     assert len(only(store)) == 21
     assert len(only(FeatureStore.open(store.path))) == 21
     assert len(read) == 22  # the new one, once here and once in the second store: the copy was made before it
+
+
+def test_an_export_that_was_replaced_never_gives_numbers_of_one_by_the_index_of_the_other(tmp_path: Path) -> None:
+    """A store object looks again; an index that was taken before says that the file was replaced."""
+    for name, order in (("s", "ab"), ("t", "ba")):
+        write(FeatureStore.create(tmp_path / name), *order)
+    FeatureStore.open(tmp_path / "s").export(tmp_path / "x.h5")
+    exported = FeatureStore.open(tmp_path / "x.h5")
+    old = only(exported)
+    FeatureStore.open(tmp_path / "t").export(tmp_path / "x.h5", replace=True)
+    values = exported.load(manifest_of(tmp_path, "a.mp4"))[0].values["video"]
+    np.testing.assert_array_equal(values, make_features("a").embeddings.astype(np.float16))
+    with pytest.raises(StoreChangedError, match="was replaced"):
+        old.embeddings(make_key("a"))
+    assert exported.verify().ok
+
+
+def test_a_copy_of_the_index_that_forgets_recordings_makes_none_vanish(tmp_path: Path) -> None:
+    """Compacting and removing read the segments themselves."""
+    made = FeatureStore.create(tmp_path / "t")
+    for i in range(16):
+        write(made, f"r{i}", f"t{i}")
+    made.load()
+    (cache,) = (made.path / "cache").glob("index-*.npz")
+    half = made.folder.index(made.names()[0]).contents
+    keep = np.arange(0, 32, 2)
+    segments = tuple(replace(segment, n_recordings=1) for segment in half.segments)
+    save_contents(cache, replace(half, segments=segments, table=half.table.take(keep)))
+    assert len(only(FeatureStore.open(made.path))) == 16
+    FeatureStore.open(made.path).compact()
+    assert len(FeatureStore.open(made.path).load(verify=True)) == 32
+
+
+def test_removing_again_and_again_changes_no_winner(tmp_path: Path) -> None:
+    """What replaces a segment stays where that stood: it does not come before what was before it."""
+    made = FeatureStore.create(tmp_path / "t")
+    write(made, "k")
+    write(made, "k", *(f"j{i}" for i in range(9)), embeddings=make_features("k").embeddings + 1)
+    for i in range(8):
+        made.remove(only(made).name, [make_key(f"j{i}")])
+    expected = make_features("k").embeddings.astype(np.float16)
+    np.testing.assert_array_equal(only(made).embeddings(make_key("k")), expected)
+
+
+def test_more_segments_than_descriptors_are_read(tmp_path: Path) -> None:
+    """A mapping holds one: few are kept."""
+    made = FeatureStore.create(tmp_path / "t")
+    for i in range(400):
+        with made.writer(make_spec()) as writer:
+            writer.add(make_features(f"r{i}"))
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (380, before[1]))
+        index = only(made)
+        assert len(made.load(verify=True)) == 400
+        for i in range(400):
+            expected = make_features(f"r{i}").embeddings.astype(np.float16)
+            np.testing.assert_array_equal(index.embeddings(make_key(f"r{i}")), expected)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)

@@ -1,7 +1,11 @@
 """Promises about damage: every changed byte is found or harmless, and what is sound is kept."""
 
 import json
+import multiprocessing
+import os
+import resource
 import shutil
+import tempfile
 from pathlib import Path
 
 import h5py
@@ -311,3 +315,83 @@ def test_values_that_must_not_be_stored_are_found(store: FeatureStore) -> None:
     (problem,) = store.verify().problems
     assert problem.recordings == ("nan.mp4",)
     assert problem.what == "holds what must not be stored"
+
+
+def test_a_damaged_name_never_means_another_recording(store: FeatureStore, tmp_path: Path) -> None:
+    """Neither when digests are checked, nor in an export, which would give it a sound digest."""
+    path = the_segment(store)
+    flip(path, path.read_bytes().index(b"twin.mp4"))
+    opened = FeatureStore.open(store.path)
+    with pytest.raises(StoreDamagedError, match="the name"):
+        opened.load(verify=True)
+    with pytest.raises(StoreDamagedError, match="the name"):
+        opened.export(tmp_path / "x.h5")
+
+
+def test_heal_saves_what_is_left_of_a_segment_that_was_cut(tmp_path: Path) -> None:
+    """Its end holds the index, and the copy of that knows where the numbers lie."""
+    store = FeatureStore.create(tmp_path / "s")
+    for i in range(16):
+        with store.writer(make_spec()) as writer:
+            writer.add(make_features(f"r{i}", n_clips=300))
+    store.load()
+    path = min(store.path.glob("motion@*/seg-*.h5"))
+    path.write_bytes(path.read_bytes()[:-100])
+    assert heal(store.path).n_kept == 1
+    assert len(store.load(verify=True)) == 16
+
+
+def _heal_as_somebody_else(folder: str) -> tuple[list[str], int]:
+    os.setgid(65534)
+    os.setuid(65534)
+    report = heal(Path(folder))
+    return list(report.put_aside), len(report.left_alone)
+
+
+def test_heal_leaves_alone_what_it_may_not_read() -> None:
+    """Files of a colleague that only he may read are not damaged; nothing of them moves."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o777)
+        store = FeatureStore.create(Path(folder) / "s")
+        for hop_s in (10.0, 5.0):
+            with store.writer(make_spec(hop_s=hop_s)) as writer:
+                writer.add(make_features("a"))
+        first, second = (store.path / name for name in store.names())
+        for path in (*first.iterdir(), *second.glob("seg-*")):
+            path.chmod(0o600)
+        for path in (store.path, first, second):
+            path.chmod(0o777)
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            assert pool.apply(_heal_as_somebody_else, (str(store.path),)) == ([], 2)
+        assert len(list(store.path.rglob("seg-*"))) == 2
+
+
+def test_running_out_of_descriptors_is_not_damage(store: FeatureStore) -> None:
+    """What the system does not give is left where it is."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    held = [open(os.devnull) for _ in range(20)]  # noqa: SIM115  closed below
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(file.fileno() for file in held) + 1, before[1]))
+        try:
+            report = heal(store.path)
+        except OSError:
+            pass
+        else:
+            assert report.put_aside == ()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+        for file in held:
+            file.close()
+    assert store.verify().ok
+    assert len(store.load(verify=True)) == N
+
+
+def test_a_link_to_nowhere_is_named(store: FeatureStore) -> None:
+    """A segment that was a link and whose target is gone must not be silently absent."""
+    path = the_segment(store)
+    path.rename(store.path.parent / "elsewhere.h5")
+    path.symlink_to(store.path.parent / "elsewhere.h5")
+    assert store.verify().ok
+    (store.path.parent / "elsewhere.h5").unlink()
+    (problem,) = store.verify().problems
+    assert "link to nowhere" in problem.what

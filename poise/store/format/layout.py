@@ -53,6 +53,12 @@ class Names:
     def __len__(self) -> int:
         return len(self.keys)
 
+    def are_sound(self) -> NDArray[np.bool_]:
+        """Which of the names have the digest that they were written with, shape (n,)."""
+        rows = zip(self.keys, self.paths, self.digests, strict=True)
+        right = (name_digest(key.tobytes(), path) == digest.tobytes() for key, path, digest in rows)
+        return np.fromiter(right, dtype=np.bool_, count=len(self))
+
     def take(self, rows: NDArray[Any]) -> Names:
         """The names at ``rows``."""
         return Names(keys=self.keys[rows], digests=self.digests[rows], paths=self.paths.take(rows))

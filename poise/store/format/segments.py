@@ -135,7 +135,10 @@ class Segment:
         if not len(counts):
             return
         # mapped for this copy alone: a mapping holds a file descriptor, and there may be thousands of segments
-        here = self if "_bytes" in self.__dict__ else replace(self)
+        here = self
+        if self.mapped and "_bytes" not in self.__dict__:
+            here = replace(self)
+            here.__dict__["_bytes"] = self._map()
         # recordings that follow each other here and there are one piece
         breaks = np.union1d(run_starts(sources - targets, np.zeros_like(counts)), run_starts(targets, counts))
         lengths = np.add.reduceat(counts, breaks)
@@ -160,8 +163,7 @@ class Segment:
 
     @cached_property
     def _bytes(self) -> NDArray[np.uint8]:
-        with self._opened() as file:
-            found = np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), dtype=np.uint8)
+        found = self._map()
         with _MAPPING:
             _MAPPED.append(weakref.ref(self))
             # arrays that were handed out keep their own mapping alive
@@ -169,6 +171,10 @@ class Segment:
         if forgotten is not None:
             forgotten.__dict__.pop("_bytes", None)
         return found
+
+    def _map(self) -> NDArray[np.uint8]:
+        with self._opened() as file:
+            return np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), dtype=np.uint8)
 
     def _plain_read(self, first: int, last: int) -> NDArray[np.uint8]:
         with self._opened() as file:

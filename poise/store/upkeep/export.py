@@ -83,6 +83,7 @@ def export(indexes: Sequence[FeatureSetIndex], path: Path, *, replace: bool = Fa
 
 
 def _write_set(group: h5py.Group, index: FeatureSetIndex, sink: _Sink) -> None:
+    index.check_names()
     rows = index.all_rows()
     table, runs = repack(index.contents, rows)
     n_rows, shape = int(table.n_clips.sum()), embedding_shape(index.spec)

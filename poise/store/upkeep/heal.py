@@ -12,15 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from poise.errors import StoreChangedError, StoreDamagedError, StoreError, StoreNotFoundError, StoreReadOnlyError
+from poise.errors import StoreDamagedError, StoreError, StoreNotFoundError, StoreReadOnlyError
 from poise.store.durable import is_temporary, make_folder, remove_leftovers, sync_folder, write_durably, write_error
 from poise.store.folder import CACHE, EXPORT_SUFFIXES, MARKER, QUARANTINE, SPEC, open_folder, read_spec, write_marker
 from poise.store.format.hdf5 import LayoutError, open_hdf5, text_attribute
 from poise.store.format.segments import NAME
 from poise.store.index import FeatureSetIndex
 from poise.store.schema import SET_NAME, Spec, canonical_json, parse_spec
-from poise.store.upkeep.rewriting import file_digest, rewrite_rows
-from poise.store.upkeep.verify import check_segment, remembered_contents, single_index, sound_names, unsound_rows
+from poise.store.upkeep.rewriting import rewrite_rows
+from poise.store.upkeep.verify import check_segment, remembered_contents, single_index, unsound_rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,16 +132,19 @@ class _Healer:
         for file in sorted(item.iterdir()):
             if file.name == SPEC or is_temporary(file):
                 continue
-            reason = _cannot_be_read(file)
-            if reason is not None:
-                self.left_alone.append((file.relative_to(self.path).as_posix(), reason))
-            elif check_segment(file, spec):
+            problems = check_segment(file, spec)
+            if any(problem.is_unread for problem in problems):
+                self.left_alone += [(problem.segment, problem.what) for problem in problems]
+            elif problems:
                 self._heal_segment(file, spec)
 
     def _heal_spec(self, folder: Path) -> Spec | None:
         try:
             return read_spec(folder)
-        except (StoreDamagedError, StoreNotFoundError):
+        except (StoreDamagedError, StoreNotFoundError) as error:
+            if isinstance(error.__cause__, PermissionError) or not all(map(_may_read, folder.iterdir())):
+                self.left_alone.append((folder.name, f"not all of it may be read: {error}"))
+                return None
             found = next(filter(None, (_spec_in(file, folder.name) for file in sorted(folder.iterdir()))), None)
         if os.path.lexists(folder / SPEC) and not (folder / SPEC).is_file():
             self._put_aside(folder / SPEC)
@@ -157,7 +160,8 @@ class _Healer:
         index = _readable_index(file, spec) if match is not None else None
         if index is not None and match is not None:
             table, wrong = index.contents.table, unsound_rows(index)
-            sound, names = np.setdiff1d(np.arange(len(table)), wrong), sound_names(index.contents.names)
+            sound, names = np.setdiff1d(np.arange(len(table)), wrong), index.contents.names
+            names = names.take(np.flatnonzero(names.are_sound()))
             if len(sound) or len(names):
                 rewrite_rows(file.parent, index, sound, names, before=file.name)
             self.n_kept += len(sound)
@@ -169,6 +173,10 @@ class _Healer:
     def _put_aside(self, item: Path) -> None:
         name = item.relative_to(self.path).as_posix()
         target = self.path / QUARANTINE / name
+        if (self.path / QUARANTINE).is_symlink():
+            raise StoreDamagedError(
+                f"{self.path / QUARANTINE} is a link to elsewhere. Remove it; nothing was put aside."
+            )
         try:
             make_folder(target.parent)
             number = 0
@@ -178,22 +186,18 @@ class _Healer:
             os.rename(item, target)
             sync_folder(target.parent)
             sync_folder(item.parent)
+        except FileNotFoundError as error:
+            if os.path.lexists(item):
+                raise write_error(target, error) from error
+            return  # another heal was faster
         except OSError as error:
             raise write_error(target, error) from error
         self.put_aside.append(name)
 
 
-def _cannot_be_read(file: Path) -> str | None:
-    """Why the system does not give the bytes of a file; None if it does. That says nothing of what is in it."""
-    if not file.is_file():
-        return None
-    try:
-        file_digest(file)
-    except StoreChangedError:
-        return None
-    except OSError as error:
-        return error.strerror or str(error)
-    return None
+def _may_read(file: Path) -> bool:
+    """Whether this process may read a file, if it is one."""
+    return not file.is_file() or os.access(file, os.R_OK)
 
 
 def _spec_in(file: Path, name: str) -> Spec | None:

@@ -57,7 +57,9 @@ def rewrite_rows(folder: Path, index: FeatureSetIndex, rows: NDArray[np.int64], 
     digest = hashlib.sha256(image).hexdigest()
     path = folder / _named_before(before, image)
     while path.exists() and not _is_whole(path, digest):  # a damaged file holds the name that it once had by right
-        path = folder / _named_before(path.name, image)
+        taken, path = path, folder / _named_before(path.name, image)
+        if path == taken:
+            raise damaged(path, "there is no name before it, it stands at the beginning of time")
     if not path.exists():
         write_durably(path, image)
         return path

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,6 @@ from poise.store.exported import ExportedFile
 from poise.store.folder import CACHE, MARKER, QUARANTINE, SPEC, StoreFolder, cache_file, read_spec
 from poise.store.format.cache import load_contents
 from poise.store.format.contents import SetContents, join_contents
-from poise.store.format.layout import Names
-from poise.store.format.recordings import name_digest
 from poise.store.format.segments import NAME, read_segment
 from poise.store.index import FeatureSetIndex
 from poise.store.schema import SET_NAME, Spec
@@ -43,6 +41,8 @@ class Problem:
     segment: str
     recordings: tuple[str, ...]
     what: str
+    is_unread: bool = False
+    """Whether the system did not give its bytes, which says nothing of what is in it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +115,8 @@ def check_segment(path: Path, spec: Spec) -> list[Problem]:
     except StoreDamagedError as error:
         return [_problem(path, _remembered(path, spec), f"it cannot be read as a segment: {error.__cause__ or error}")]
     except OSError as error:
-        return [_problem(path, (), f"the system does not give its bytes: {error.strerror or error}")]
+        what = f"the system does not give its bytes: {error.strerror or error}"
+        return [replace(_problem(path, (), what), is_unread=True)]
     if not is_same:
         what = "its bytes changed since it was written" + ("" if lost else "; all its recordings are sound")
         return [_problem(path, lost, what)]
@@ -134,7 +135,7 @@ def single_index(path: Path, spec: Spec) -> FeatureSetIndex:
     StoreDamagedError
         Its structure is damaged.
     """
-    return FeatureSetIndex(path.parent.name, spec, join_contents([read_segment(path, spec)]))
+    return FeatureSetIndex(path.parent.name, spec, join_contents([read_segment(path, spec, mapped=False)]))
 
 
 def unsound_rows(index: FeatureSetIndex) -> NDArray[np.int64]:
@@ -143,20 +144,18 @@ def unsound_rows(index: FeatureSetIndex) -> NDArray[np.int64]:
     return np.array([row for row in range(len(table)) if not _is_sound(index, row)], dtype=np.int64)
 
 
-def sound_names(names: Names) -> Names:
-    """Those further names whose digest is right."""
-    rows = zip(names.keys, names.paths, names.digests, strict=True)
-    right = [name_digest(key.tobytes(), path) == digest.tobytes() for key, path, digest in rows]
-    return names.take(np.flatnonzero(right))
-
-
 def remembered_contents(path: Path, spec: Spec) -> SetContents | None:
     """What the copy of the index knows of a segment that cannot be read itself; None if nothing."""
-    contents = load_contents(cache_file(path.parent), path.parent, spec, mapped=True)
+    contents = load_contents(cache_file(path.parent), path.parent, spec, mapped=False)
     if contents is None:
         return None
     numbers = [i for i, segment in enumerate(contents.segments) if segment.path.name == path.name]
-    return contents.take_segments(np.array(numbers)) if numbers else None
+    if not numbers:
+        return None
+    found = contents.take_segments(np.array(numbers))
+    # cut or grown: the digests say which recordings are still there
+    segments = tuple(replace(segment, n_bytes=path.stat().st_size) for segment in found.segments)
+    return replace(found, segments=segments)
 
 
 def _remembered(path: Path, spec: Spec) -> tuple[str, ...]:
@@ -169,7 +168,7 @@ def _is_sound(index: FeatureSetIndex, row: int) -> bool:
         if not index.is_sound(row):
             return False
         values = index.load(np.array([row])).values
-    except (StoreDamagedError, OSError):
+    except StoreDamagedError:
         return False
     blocks = (values[first : first + _BLOCK_ROWS] for first in range(0, len(values), _BLOCK_ROWS))
     return all(bool(np.isfinite(block).all()) for block in blocks)
@@ -179,7 +178,7 @@ def _check_exported(source: ExportedFile, name: str) -> list[Problem]:
     try:
         index = source.index(name)
         lost = index.contents.table.paths.take(unsound_rows(index))
-        names = len(index.contents.names) - len(sound_names(index.contents.names))
+        names = np.count_nonzero(~index.contents.names.are_sound())
     except (StoreDamagedError, OSError) as error:
         return [Problem(segment=name, recordings=(), what=str(error))]
     what = "recordings are not what was stored" if len(lost) else "a name of a recording changed since it was written"
