@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from poise.store.bags import Bags
 
 _PIPED_WIDTH = 120
+_LEAST_WIDTH = 10
+_LONGEST_CELL = 400
 
 ManifestArgument = Annotated[
     Path, typer.Argument(metavar="MANIFEST", help="CSV with the columns path,label[,speaker][,source][,augmentation].")
@@ -60,12 +62,23 @@ def console(*, stderr: bool = False) -> Console:
     """Where to draw: stdout for results, stderr for progress. What is printed is text as it is, without markup."""
     from rich.console import Console
 
-    return Console(stderr=stderr, soft_wrap=True, highlight=False, markup=False, emoji=False)
+    class Plain(Console):
+        """Shows what a file's name may hold, as an escape sequence, instead of doing it."""
+
+        def print(self, *objects: Any, **options: Any) -> None:
+            super().print(*(visible(item) if isinstance(item, str) else item for item in objects), **options)
+
+    return Plain(stderr=stderr, soft_wrap=True, highlight=False, markup=False, emoji=False)
+
+
+def visible(text: str) -> str:
+    """Text whose control characters are written out, but for ends of lines."""
+    return "".join(c if c.isprintable() or c in "\n " or "\udc80" <= c <= "\udcff" else repr(c)[1:-1] for c in text)
 
 
 def note(text: str) -> None:
     """One line on stderr."""
-    typer.echo(text, err=True)
+    typer.echo(visible(text), err=True)
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = "") -> None:
@@ -89,6 +102,8 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title:
     while spare and screen.measure(drawn, options=unbounded).maximum > screen.width:
         shown.remove(spare.pop())
         drawn = _draw(columns, rows, shown, title)
+    # narrower than its numbers and a little of each text a table says nothing: lines run over instead
+    screen.width = max(screen.width, screen.measure(drawn, options=unbounded).minimum)
     with screen.capture() as capture:
         screen.print(drawn, soft_wrap=False)
     lines = [line.rstrip() for line in capture.get().strip("\n").splitlines()]
@@ -103,10 +118,17 @@ def _draw(columns: Sequence[str], rows: Sequence[Sequence[str]], shown: Sequence
     drawn = Table(box=box.SIMPLE_HEAD, title=Text(title) if title else None, title_justify="left", title_style="bold")
     for i in shown:
         right = columns[i].startswith(">")
-        drawn.add_column(columns[i].strip(">?"), justify="right" if right else "left", overflow="fold", no_wrap=right)
+        name = columns[i].strip(">?")
+        # a number that is cut is another number
+        least = max([len(name), *(len(row[i]) for row in rows)]) if right else min(_LEAST_WIDTH, len(name))
+        drawn.add_column(name, justify="right" if right else "left", overflow="fold", no_wrap=right, min_width=least)
     for row in rows:
-        drawn.add_row(*(Text(row[i]) for i in shown))
+        drawn.add_row(*(Text(_short(visible(row[i]))) for i in shown))
     return drawn
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _LONGEST_CELL else f"{text[:_LONGEST_CELL]}…"
 
 
 def split_names(text: str | None) -> list[str] | None:

@@ -163,6 +163,8 @@ class Bags(Sequence[Bag]):
         cls, modalities: Mapping[str, Sequence[NDArray[Any]]], *, keys: Sequence[str] | None = None
     ) -> Bags:
         """Bags from one list of (n_clips, dim) arrays per modality; an array of no clips is a missing modality."""
+        if not modalities:
+            raise ValueError("There is no modality. Give at least one list of arrays.")
         packed = {}
         for name, arrays in modalities.items():
             offsets = row_offsets(np.array([len(array) for array in arrays]))

@@ -44,7 +44,7 @@ class BagDataset:
     Raises
     ------
     ValueError
-        There are more or fewer labels than recordings.
+        There are more or fewer labels than recordings, or they are no integers.
 
     Examples
     --------
@@ -56,7 +56,10 @@ class BagDataset:
 
     def __init__(self, bags: Bags, labels: ArrayLike | None = None) -> None:
         self.bags = bags
-        self.labels = None if labels is None else np.asarray(labels, dtype=np.int64)
+        given = None if labels is None else np.asarray(labels)
+        if given is not None and given.dtype.kind not in "iu" and given.size:
+            raise ValueError(f"Labels of type {given.dtype}. Expected ranks, 0 to K - 1.")
+        self.labels = None if given is None else given.astype(np.int64)
         if self.labels is not None and self.labels.shape != (len(bags),):
             raise ValueError(f"Labels of shape {self.labels.shape} for {len(bags)} recordings. Expected one for each.")
 

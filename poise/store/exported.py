@@ -54,7 +54,7 @@ class ExportedFile:
         try:
             status = os.stat(self.path)
         except FileNotFoundError as error:
-            raise StoreNotFoundError(f"{self.path} does not exist. Make one with `poise store export`.") from error
+            raise self._missing() from error
         stamp = (status.st_size, status.st_mtime_ns, status.st_ino)
         if stamp != self._stamp:
             self._names, self._indexes = self._read_names(), {}
@@ -82,6 +82,8 @@ class ExportedFile:
                     except ValueError as error:
                         raise LayoutError(f"the spec of {name}: {error}") from error
                     contents = join_contents([read_contents(self.path, group, spec, mapped=self._mapped)])
+            except FileNotFoundError as error:
+                raise self._missing() from error
             except LayoutError as error:
                 raise self._damaged(error) from error
             self._indexes[name] = FeatureSetIndex(name, spec, contents)
@@ -109,8 +111,13 @@ class ExportedFile:
                         f"{self.path} has the format version {version}, this poise reads {FORMAT_VERSION}."
                     )
                 return _parse_names(text_attribute(file, "feature_sets"))
+        except FileNotFoundError as error:
+            raise self._missing() from error
         except LayoutError as error:
             raise self._damaged(error) from error
+
+    def _missing(self) -> StoreNotFoundError:
+        return StoreNotFoundError(f"{self.path} does not exist. Make one with `poise store export`.")
 
     def _damaged(self, error: Exception) -> StoreDamagedError:
         return StoreDamagedError(

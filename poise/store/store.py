@@ -340,7 +340,7 @@ class FeatureStore:
         return [compact(folder, held) for held in ([name] if name is not None else self.names())]
 
     def export(
-        self, path: str | os.PathLike[str], *, names: Sequence[str] | None = None, replace: bool = False
+        self, path: str | os.PathLike[str], *, names: str | Sequence[str] | None = None, replace: bool = False
     ) -> Path:
         """Write feature sets into one self-contained ``.h5`` file. See :func:`poise.store.upkeep.export.export`.
 
@@ -348,7 +348,7 @@ class FeatureStore:
         ----------
         path : path
             The file, ending in ``.h5``.
-        names : sequence of str, optional
+        names : str or sequence of str, optional
             Only these feature sets, ``encoder@fingerprint``. Default: all.
         replace : bool
             Put it in the place of a file that is there.
@@ -360,7 +360,9 @@ class FeatureStore:
         OutputError, StoreWriteError, StoreDamagedError
             See :func:`poise.store.upkeep.export.export`.
         """
-        chosen = list(names) if names is not None else self.names()
+        chosen = (
+            list(dict.fromkeys([names] if isinstance(names, str) else names)) if names is not None else self.names()
+        )
         if not chosen:
             raise FeatureSetNotFoundError(f"{self.path} holds no feature set to export.")
         for _ in range(_TRIES - 1):

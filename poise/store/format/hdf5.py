@@ -6,6 +6,7 @@ a link, reads a byte outside the file or allocates more than the file holds.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -45,6 +46,8 @@ def open_hdf5(path: Path) -> Iterator[h5py.File]:
     except (LayoutError, PoiseError, FileNotFoundError):
         raise
     except (OSError, LookupError, ValueError, RuntimeError, TypeError, AttributeError, OverflowError) as error:
+        if not os.path.exists(path):  # some disks tell nothing more of an open file that was removed
+            raise FileNotFoundError(errno.ENOENT, "removed while it was read", str(path)) from error
         raise LayoutError(first_line(error)) from error
 
 

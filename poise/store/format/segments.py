@@ -187,12 +187,14 @@ class Segment:
     def _opened(self) -> Any:
         try:
             file = open(self.path, "rb")  # noqa: SIM115  closed by the caller
-        except FileNotFoundError as error:
+            status = os.fstat(file.fileno())
+        except OSError as error:
+            if os.path.exists(self.path):
+                raise
             raise StoreChangedError(
                 f"{self.path} is gone: the store was compacted or something was removed while it was read. Open it "
                 "again; nothing is lost."
             ) from error
-        status = os.fstat(file.fileno())
         if self.digest is None and (status.st_size, status.st_mtime_ns) != self.stamp:
             file.close()
             raise StoreChangedError(f"{self.path} was replaced since it was opened. Open it again.")

@@ -23,6 +23,22 @@ MAX_BYTES = 1 << 30
 TOO_LARGE = "larger than 1 GB"
 
 _SHOWN = 8
+_MAX_RATIO = 200
+_SMALL_BYTES = 10_000_000
+
+
+def check_member(info: zipfile.ZipInfo) -> None:
+    """Refuse a member of a ZIP that unpacks to too much, or to far more than numbers do.
+
+    Raises
+    ------
+    ImportFormatError
+        It is a bomb, or too large for one recording.
+    """
+    if info.file_size > MAX_BYTES:
+        raise ImportFormatError(TOO_LARGE)
+    if info.file_size > _SMALL_BYTES and info.file_size > _MAX_RATIO * info.compress_size:
+        raise ImportFormatError(f"it unpacks to more than {_MAX_RATIO} times its size, which numbers do not")
 
 
 class NpzFile:
@@ -56,8 +72,7 @@ class NpzFile:
             It is too large, damaged, or of Python objects.
         """
         info = self._members[name]
-        if info.file_size > MAX_BYTES:
-            raise ImportFormatError(TOO_LARGE)
+        check_member(info)
         with foreign("an .npz"), self._archive.open(info) as member:
             return read_npy(member, info.file_size)
 

@@ -30,8 +30,8 @@ def choose_columns(table: Table, options: ImportOptions) -> tuple[str, ...]:
     if options.columns is None:
         chosen = [name for name in table.numeric() if name not in reserved]
     else:
-        free = [name for name in table.names if name and name not in reserved]
-        chosen = [name for wanted in options.columns for name in _matching(wanted, table.names, free)]
+        held, free = set(table.names), [name for name in table.names if name and name not in reserved]
+        chosen = [name for wanted in options.columns for name in _matching(wanted, held, free, table.names)]
     if not chosen:
         raise ImportFormatError(f"There is no column of numbers to take as features. It has {_shown(table.names)}.")
     return tuple(dict.fromkeys(chosen))
@@ -46,7 +46,7 @@ def check_columns(table: Table, options: ImportOptions, columns: Sequence[str]) 
         Columns are missing, or there are more.
     """
     mine = choose_columns(table, options)
-    lacking, more = [n for n in columns if n not in mine], [n for n in mine if n not in columns]
+    lacking, more = sorted(set(columns) - set(mine)), sorted(set(mine) - set(columns))
     if lacking:
         raise ImportFormatError(f"it lacks {_shown(lacking)} of the first table, or they hold no numbers")
     if more:
@@ -55,9 +55,9 @@ def check_columns(table: Table, options: ImportOptions, columns: Sequence[str]) 
         )
 
 
-def _matching(wanted: str, names: Sequence[str], free: Sequence[str]) -> list[str]:
+def _matching(wanted: str, held: set[str], free: Sequence[str], names: Sequence[str]) -> list[str]:
     # names first: those of openSMILE hold brackets, as mfcc[1]
-    found = [wanted] if wanted and wanted in names else [name for name in free if fnmatchcase(name, wanted)]
+    found = [wanted] if wanted and wanted in held else [name for name in free if fnmatchcase(name, wanted)]
     if not found:
         raise ImportFormatError(f"There is no column {wanted!r}. It has {_shown(names)}.")
     return found

@@ -45,6 +45,7 @@ class DelimitedTable:
         _, names = next(self._lines_of_cells(), (0, []))
         self.names: Sequence[str] = [name.strip() for name in names]
         check_header(path, self.names)
+        self._places = {name: place for place, name in enumerate(self.names)}
 
     def numeric(self) -> list[str]:
         """Names of the columns in which most cells of the first rows are numbers; a column without a name is none."""
@@ -64,7 +65,7 @@ class DelimitedTable:
         ImportFormatError
             The table cannot be read to its end.
         """
-        place = self.names.index(column)
+        place = self._places[column]
         return ((f"line {line}", _id(cells, place)) for line, cells in self._rows())
 
     def blocks(self, columns: Sequence[str], *, id_column: str | None = None) -> Iterator[Block]:
@@ -80,7 +81,7 @@ class DelimitedTable:
             yield self._block(some, columns, id_column)
 
     def _block(self, rows: list[Row], columns: Sequence[str], id_column: str | None) -> Block:
-        places = [self.names.index(name) for name in columns]
+        places = [self._places[name] for name in columns]
         numbers, problems = array("d"), {}
         for row, (line, cells) in enumerate(rows):
             try:
@@ -92,7 +93,7 @@ class DelimitedTable:
         note_problems(values, columns, problems, lambda row: f"line {rows[row][0]}")
         if id_column is None:
             return Block(ids=None, values=values, problems=problems)
-        place = self.names.index(id_column)
+        place = self._places[id_column]
         return Block(ids=[_id(cells, place) for _, cells in rows], values=values, problems=problems)
 
     def _numbers(self, cells: list[str], places: list[int]) -> list[float]:

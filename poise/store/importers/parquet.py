@@ -13,6 +13,8 @@ from poise.errors import ImportFormatError, MissingDependencyError
 from poise.store.format.hdf5 import first_line
 from poise.store.importers.blocks import Block, block_rows, check_header, note_problems, plain_id
 
+_LONGEST_ID = 4096
+
 
 class ParquetTable:
     """A table in a Parquet file.
@@ -39,6 +41,7 @@ class ParquetTable:
             self._schema: Any = self._file.schema_arrow
         self.names: Sequence[str] = [str(name).strip() for name in self._schema.names]
         check_header(path, self.names)
+        self._places = {name: place for place, name in enumerate(self.names)}
 
     def numeric(self) -> list[str]:
         """Names of the columns of integers, floats or decimals."""
@@ -59,7 +62,9 @@ class ParquetTable:
         """
         row = 0
         for batch in self._batches([column]):
-            for text in self._texts(batch.column(0), column):
+            with self._reading():
+                texts = self._texts(batch.column(0), column)
+            for text in texts:
                 row += 1
                 yield f"row {row}", text
 
@@ -77,12 +82,13 @@ class ParquetTable:
             values = np.stack([self._numbers(batch, name) for name in columns], axis=1)  # (n_rows, n_columns)
             problems: dict[int, str] = {}
             note_problems(values, columns, problems, _row_after(n_before))
-            ids = None if id_column is None else self._texts(batch.column(self._name(id_column)), id_column)
+            with self._reading():
+                ids = None if id_column is None else self._texts(batch.column(self._name(id_column)), id_column)
             n_before += len(values)
             yield Block(ids=ids, values=values, problems=problems)
 
     def _name(self, column: str) -> str:
-        return str(self._schema.names[self.names.index(column)])
+        return str(self._schema.names[self._places[column]])
 
     def _batches(self, columns: Sequence[str]) -> Iterator[Any]:
         with self._reading():
@@ -105,12 +111,18 @@ class ParquetTable:
             raise ImportFormatError(
                 f"{self._path.name}: the id column {name!r} is {column.type}. Expected texts or integers."
             )
+        texts = column.dictionary if types.is_dictionary(column.type) else column
+        longest = 0 if types.is_integer(kind) else self._pa.compute.max(self._pa.compute.binary_length(texts)).as_py()
+        if (longest or 0) > _LONGEST_ID:  # one text may stand in a million rows
+            raise ImportFormatError(f"{self._path.name}: an id in {name!r} has {longest} bytes, at most {_LONGEST_ID}.")
         return ["" if text is None else plain_id(str(text)) for text in column.to_pylist()]
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
         try:
             yield
+        except ImportFormatError:
+            raise
         except (OSError, ValueError, LookupError, TypeError, self._pa.ArrowException) as error:
             raise ImportFormatError(f"{self._path.name} cannot be read as Parquet: {first_line(error)}.") from error
 
@@ -125,6 +137,7 @@ def load_pyarrow(path: Path) -> tuple[Any, Any]:
     """
     try:
         import pyarrow as pa
+        import pyarrow.compute
         from pyarrow import parquet
     except ImportError as error:
         raise MissingDependencyError(

@@ -163,6 +163,9 @@ class _Target:
         if index[key].outcome != "stored":
             return True
         values = features.embeddings.astype(self.spec["dtype"])
+        row = index.row(key)
+        if row is not None and not index.is_sound(row):
+            raise ImportFormatError("what the store has of it is damaged; run `poise store heal` and import again")
         if not np.array_equal(index.embeddings(key), values):
             raise ImportFormatError("the store has other values under this name; import it as another --collection")
         if not np.array_equal(index.clip_times(key), features.clip_times, equal_nan=True):

@@ -14,7 +14,7 @@ from typing import IO
 
 from poise.errors import ImportFormatError
 from poise.store.format.hdf5 import first_line
-from poise.store.importers.arrays import MAX_BYTES, TOO_LARGE
+from poise.store.importers.arrays import check_member
 from poise.store.importers.items import Refused
 
 
@@ -104,14 +104,13 @@ def _zip_files(source: Path, ending: str) -> Iterator[SourceFile]:
                 parts = PurePosixPath(info.filename).parts
                 if info.filename.lower().endswith(ending) and not any(map(is_hidden, parts)):
                     yield SourceFile(name=info.filename, open=_member_opener(archive, info))
-    except (zipfile.BadZipFile, OSError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
         raise ImportFormatError(f"{source} is neither a folder nor a ZIP that can be read: {error}.") from error
 
 
 def _member_opener(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Callable[[], IO[bytes]]:
     def unpack() -> IO[bytes]:
-        if info.file_size > MAX_BYTES:
-            raise ImportFormatError(TOO_LARGE)
+        check_member(info)
         try:
             return io.BytesIO(archive.read(info))
         except Exception as error:  # each way of compressing has errors of its own

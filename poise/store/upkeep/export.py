@@ -20,7 +20,7 @@ from poise.errors import OutputError
 from poise.store.durable import durable_file, remove_leftovers
 from poise.store.exported import KIND
 from poise.store.folder import EXPORT_SUFFIXES
-from poise.store.format.layout import ALIGNMENT, write_index
+from poise.store.format.layout import ALIGNMENT, MAX_SPEC_CHARACTERS, write_index
 from poise.store.index import FeatureSetIndex
 from poise.store.schema import FORMAT_VERSION, canonical_json, embedding_shape
 from poise.store.upkeep.rewriting import live_names, repack
@@ -60,8 +60,11 @@ def export(indexes: Sequence[FeatureSetIndex], path: Path, *, replace: bool = Fa
         raise OutputError(f"{path} does not end in .h5, by which an exported file is known. Give it another name.")
     if not path.parent.is_dir():
         raise OutputError(f"There is no folder {path.parent} to put {path.name} in. Make it first.")
-    if path.is_dir() or (path.exists() and not replace):
+    if path.is_dir() or (os.path.lexists(path) and not replace):
         raise OutputError(f"{path} is there already. Use --replace to put the export in its place.")
+    names = canonical_json([index.name for index in indexes])
+    if len(names) > MAX_SPEC_CHARACTERS:
+        raise OutputError(f"{len(indexes)} feature sets are too many for one file. Export some of them with --set.")
     remove_leftovers(path.parent)
     with durable_file(path) as descriptor:
         # claims the space at once: a disk that is too small says so here
@@ -72,7 +75,7 @@ def export(indexes: Sequence[FeatureSetIndex], path: Path, *, replace: bool = Fa
             with h5py.File(sink, "w", **ALIGNMENT) as file:
                 file.attrs["kind"] = np.bytes_(KIND)
                 file.attrs["format_version"] = FORMAT_VERSION
-                file.attrs["feature_sets"] = np.bytes_(canonical_json([index.name for index in indexes]))
+                file.attrs["feature_sets"] = np.bytes_(names)
                 for index in indexes:
                     _write_set(file.create_group(index.name), index.read_plainly(), sink)
         except (OSError, RuntimeError):

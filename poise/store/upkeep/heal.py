@@ -14,7 +14,17 @@ import numpy as np
 
 from poise.errors import StoreDamagedError, StoreError, StoreNotFoundError, StoreReadOnlyError
 from poise.store.durable import is_temporary, make_folder, remove_leftovers, sync_folder, write_durably, write_error
-from poise.store.folder import CACHE, EXPORT_SUFFIXES, MARKER, QUARANTINE, SPEC, open_folder, read_spec, write_marker
+from poise.store.folder import (
+    CACHE,
+    EXPORT_SUFFIXES,
+    MARKER,
+    QUARANTINE,
+    SPEC,
+    StoreFolder,
+    open_folder,
+    read_spec,
+    write_marker,
+)
 from poise.store.format.hdf5 import LayoutError, open_hdf5, text_attribute
 from poise.store.format.segments import NAME
 from poise.store.index import FeatureSetIndex
@@ -62,12 +72,12 @@ class HealReport:
         }
 
 
-def heal(path: Path) -> HealReport:
+def heal(path: str | os.PathLike[str]) -> HealReport:
     """Put aside what is damaged or foreign in a store, keeping every recording that is sound.
 
     Parameters
     ----------
-    path : Path
+    path : path
         Folder of the store.
 
     Raises
@@ -79,12 +89,13 @@ def heal(path: Path) -> HealReport:
     StoreWriteError
         Something cannot be written or moved.
     """
-    if path.is_file() and path.suffix.lower() in EXPORT_SUFFIXES:
-        raise StoreReadOnlyError(f"{path} is an exported file and is only read. Export it again from its store.")
-    healer = _Healer(path)
+    place = Path(path)
+    if place.is_file() and place.suffix.lower() in EXPORT_SUFFIXES:
+        raise StoreReadOnlyError(f"{place} is an exported file and is only read. Export it again from its store.")
+    healer = _Healer(place)
     healer.heal_marker()
-    remove_leftovers(path)
-    for item in sorted(path.iterdir()):
+    remove_leftovers(place)
+    for item in sorted(place.iterdir()):
         if item.name in (MARKER, CACHE, QUARANTINE) or is_temporary(item):
             continue
         healer.heal_item(item)
@@ -92,7 +103,7 @@ def heal(path: Path) -> HealReport:
         put_aside=tuple(healer.put_aside),
         restored=tuple(healer.restored),
         n_kept=healer.n_kept,
-        lost=tuple(dict.fromkeys(healer.lost)),
+        lost=healer.really_lost(),
         n_unreadable=healer.n_unreadable,
         left_alone=tuple(healer.left_alone),
     )
@@ -106,9 +117,16 @@ class _Healer:
         self.put_aside: list[str] = []
         self.restored: list[str] = []
         self.n_kept = 0
-        self.lost: list[str] = []
+        self.lost: list[tuple[str, str, str]] = []
         self.n_unreadable = 0
         self.left_alone: list[tuple[str, str]] = []
+
+    def really_lost(self) -> tuple[str, ...]:
+        """Paths of recordings that no other segment has either."""
+        store = StoreFolder(self.path)
+        held = {name: store.index(name) for name in {name for name, _, _ in self.lost} & set(store.names())}
+        gone = [path for name, key, path in self.lost if name not in held or key not in held[name]]
+        return tuple(dict.fromkeys(gone))
 
     def heal_marker(self) -> None:
         """Write the marker again if it is damaged and the folder holds feature sets."""
@@ -117,6 +135,8 @@ class _Healer:
         except (StoreDamagedError, StoreNotFoundError):
             if not self.path.is_dir() or not any(SET_NAME.fullmatch(item.name) for item in self.path.iterdir()):
                 raise
+            if os.path.lexists(self.path / MARKER) and not (self.path / MARKER).is_file():
+                self._put_aside(self.path / MARKER)
             write_marker(self.path)
             self.restored.append(MARKER)
 
@@ -165,7 +185,7 @@ class _Healer:
             if len(sound) or len(names):
                 rewrite_rows(file.parent, index, sound, names, before=file.name)
             self.n_kept += len(sound)
-            self.lost += list(table.paths.take(wrong))
+            self.lost += [(index.name, table.key(row), table.paths[row]) for row in wrong.tolist()]
         elif match is not None:
             self.n_unreadable += 1
         self._put_aside(file)
@@ -173,10 +193,9 @@ class _Healer:
     def _put_aside(self, item: Path) -> None:
         name = item.relative_to(self.path).as_posix()
         target = self.path / QUARANTINE / name
-        if (self.path / QUARANTINE).is_symlink():
-            raise StoreDamagedError(
-                f"{self.path / QUARANTINE} is a link to elsewhere. Remove it; nothing was put aside."
-            )
+        aside = self.path / QUARANTINE
+        if os.path.lexists(aside) and (aside.is_symlink() or not aside.is_dir()):
+            raise StoreDamagedError(f"{aside} is a file or a link to elsewhere. Remove it and heal again.")
         try:
             make_folder(target.parent)
             number = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Collection, Iterable, Sequence
 from fnmatch import fnmatchcase
@@ -10,7 +11,7 @@ from fnmatch import fnmatchcase
 import numpy as np
 from numpy.typing import NDArray
 
-from poise.errors import FeatureSetNotFoundError, StoreChangedError
+from poise.errors import FeatureSetNotFoundError, FeaturesMissingError, StoreChangedError
 from poise.store.durable import sync_folder, temporary_name, write_error
 from poise.store.folder import StoreFolder, cache_file
 from poise.store.format.recordings import Digests
@@ -38,7 +39,10 @@ def remove_set(store: StoreFolder, name: str) -> None:
         going = temporary_name(store.path)
         os.rename(folder, going)
         sync_folder(store.path)
-        shutil.rmtree(going)
+        if going.is_symlink():
+            going.unlink()
+        else:
+            shutil.rmtree(going)
         cache_file(folder).unlink(missing_ok=True)
     except OSError as error:
         raise write_error(folder, error) from error
@@ -49,12 +53,18 @@ def remove_recordings(store: StoreFolder, name: str, keys: Iterable[str]) -> Non
 
     Raises
     ------
+    FeaturesMissingError
+        A key is none; nothing was removed. One that is not there is gone already.
     StoreDamagedError
         A segment that holds some of them is damaged; heal the store first.
     StoreWriteError
         Something cannot be written or removed; then the recordings may still be there.
     """
-    gone = {bytes.fromhex(key) for key in keys}
+    wanted = list(keys)
+    for key in wanted:
+        if not re.fullmatch(r"[0-9a-f]{64}", key):
+            raise FeaturesMissingError(f"{key!r} is no key: expected 64 hexadecimal digits. Nothing was removed.")
+    gone = {bytes.fromhex(key) for key in wanted}
     for _ in range(_TRIES - 1):
         try:
             return _remove(store, name, gone)

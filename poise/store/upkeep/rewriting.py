@@ -142,7 +142,9 @@ def file_digest(path: Path) -> str:
     try:
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
-    except FileNotFoundError as error:
+    except OSError as error:
+        if path.exists():
+            raise
         raise StoreChangedError(f"{path} is gone. Open the store again.") from error
 
 
