@@ -523,3 +523,41 @@ def test_random_folds_alone_are_noted(study: Path, tmp_path: Path) -> None:
     assert "flatter" in json.loads(result.stdout)["warnings"][0]
     trained = json.loads(poise("train", table, *command, "--out", tmp_path / "m.zip").stdout)
     assert "flatter" in trained["warnings"][0]
+
+
+@pytest.mark.parametrize("columns", [10, 20, 40])
+def test_a_table_never_cuts_a_number(study: Path, monkeypatch: pytest.MonkeyPatch, columns: int) -> None:
+    """However narrow the terminal is: a cut number is another number."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+    shown = poise("store", "ls", study / "features").stdout.split()
+    assert shown.count("36") == 2
+    assert shown.count("108") == 2
+
+
+def test_control_characters_of_a_name_are_shown_and_not_done(tmp_path: Path) -> None:
+    """A name can hold what clears the screen or writes another line; in JSON it is whole."""
+    store = FeatureStore.create(tmp_path / "s")
+    name = "a\x1b[2J\rstored\x07"
+    with store.writer(make_spec()) as writer:
+        writer.add(make_features(name))
+    command = ("store", "show", tmp_path / "s", "--recording", f"{name}.mp4")
+    shown = poise(*command)
+    assert "a\\x1b[2J\\rstored\\x07.mp4" in shown.output
+    assert not set(shown.output) & {"\x1b", "\r", "\x07"}
+    assert f"{name}.mp4" in json.loads(poise(*command, "--json").stdout)["feature_sets"][0]["recordings"][0]["paths"]
+    dry = poise("store", "rm", tmp_path / "s", "--path", "*", "--dry-run")
+    assert "a\\x1b[2J" in dry.output
+    assert "\x1b" not in dry.output
+
+
+def test_rm_without_a_terminal_and_without_a_key_removes_nothing(small_store: Path) -> None:
+    """A closed stdin cannot be asked; an empty key is the beginning of every key."""
+    code = "from poise.cli import main; main()"
+    command = [sys.executable, "-c", code, "store", "rm", str(small_store), "--path", "*"]
+    asked = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    assert asked.returncode == 2
+    closed = subprocess.run(["bash", "-c", '"$@" <&-', "bash", *command], capture_output=True, text=True, check=False)
+    assert closed.returncode == 2, closed.stderr
+    assert "Give --yes" in closed.stderr
+    assert_refused(poise("store", "rm", small_store, "--key", "", "--yes"), 2)
+    assert len(FeatureStore.open(small_store).load()) == 3

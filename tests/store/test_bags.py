@@ -143,3 +143,18 @@ def test_torch_loads_bags_without_padding(workers: int) -> None:
         BagDataset(data.bags, labels=[1])
     with pytest.raises(IndexError):
         data[4]
+
+
+def test_labels_of_a_dataset_are_ranks() -> None:
+    """Probabilities and texts are no class numbers; cut off they would be other labels."""
+    bags = Bags.from_arrays({"video": ragged(1, 2)})
+    assert [item["label"] for item in BagDataset(bags, np.array([1, 0], np.uint8))] == [1, 0]
+    for labels in ([0.5, 1.9], ["0", "1"], [True, False], [None, 1]):
+        with pytest.raises(ValueError, match="Expected ranks, 0 to K - 1"):
+            BagDataset(bags, labels)
+
+
+def test_bags_have_a_modality() -> None:
+    """Of nothing there is no number of recordings."""
+    with pytest.raises(ValueError, match="no modality"):
+        Bags.from_arrays({})

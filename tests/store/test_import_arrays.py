@@ -1,5 +1,6 @@
 """Promises of importing numpy files: any array of any size by its name, and never more than is safe."""
 
+import io
 import json
 import os
 import shutil
@@ -292,3 +293,22 @@ def test_import_features_takes_a_path_relative_to_here(tmp_path: Path, monkeypat
     store = FeatureStore.create(tmp_path / "s")
     store.import_features(Path(), modality="video")
     assert only_set(store).spec["imported"] == {"collection": "here", "layout": "npy"}
+
+
+def test_a_zip_that_unpacks_to_far_more_than_numbers_do_is_not_unpacked(tmp_path: Path) -> None:
+    """50 MB of zeros in 50 kB; as a member and in an .npz. A small array of zeros is no bomb."""
+    buffer, small = io.BytesIO(), io.BytesIO()
+    np.save(buffer, np.zeros((125_000, 100), np.float32))
+    np.save(small, np.zeros((1000, 100), np.float32))
+    with zipfile.ZipFile(tmp_path / "c.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("bomb.npy", buffer.getvalue())
+        archive.writestr("silence.npy", small.getvalue())
+    _, report = import_into(tmp_path, tmp_path / "c.zip")
+    assert_says(reason_of(report, "bomb.npy"), "unpacks to more than 200 times its size")
+    assert report.n_stored == 1
+    save_npz(tmp_path / "c", "silence", x=np.zeros((1000, 100), np.float32))
+    with zipfile.ZipFile(tmp_path / "c" / "bomb.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("x.npy", buffer.getvalue())
+    _, report = import_into(tmp_path, tmp_path / "c", key="x")
+    assert_says(reason_of(report, "bomb.npz"), "unpacks to more than 200 times its size")
+    assert report.n_stored == 1

@@ -4,6 +4,7 @@ import hashlib
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -405,3 +406,28 @@ def test_an_id_that_is_a_path_is_called_as_a_file_would_be(tmp_path: Path) -> No
     assert bags.modalities["audio"].values.ravel().tolist() == [1.0, 2.0, 3.0]
     with pytest.raises(FeaturesMissingError, match=r"the set holds '/data/wav/s1_v01.wav'"):
         store.load(manifest_of(tmp_path, "s1_v03.mp4"))
+
+
+def test_an_id_of_parquet_is_a_short_text(tmp_path: Path, arrow) -> None:
+    """A text of megabytes may stand in a million rows of a dictionary; bytes that are no text are an error too."""
+    one = arrow.DictionaryArray.from_arrays([0] * 1000, ["x" * 5_000_000])
+    source = save_parquet(tmp_path / "long.parquet", {"id": one, "x": [1.0] * 1000})
+    with pytest.raises(ImportFormatError, match="an id in 'id' has 5000000 bytes, at most 4096"):
+        import_into(tmp_path, source, id_column="id")
+    raw = arrow.Array.from_buffers(
+        arrow.string(), 1, [None, arrow.py_buffer(np.array([0, 2], np.int32)), arrow.py_buffer(b"\xff\xfe")]
+    )
+    source = save_parquet(tmp_path / "raw.parquet", {"id": raw, "x": [1.0]})
+    with pytest.raises(ImportFormatError, match="raw.parquet cannot be read as Parquet"):
+        import_into(tmp_path, source, id_column="id")
+
+
+def test_a_table_of_many_columns_is_read_in_time(tmp_path: Path) -> None:
+    """30,000 columns in two tables: looking each up in a list takes minutes."""
+    header, row = ",".join(f"c{i}" for i in range(30_000)), ",".join(["1.5"] * 30_000)
+    for name in ("a", "b"):
+        write(tmp_path / "c" / f"{name}.csv", f"{header}\n{row}\n{row}\n")
+    began = time.process_time()
+    _, report = import_into(tmp_path, tmp_path / "c")
+    assert report.n_stored == 2
+    assert time.process_time() - began < 20

@@ -10,6 +10,7 @@ import pytest
 
 from poise.errors import FeaturesMissingError, ImportFormatError
 from poise.store import FeatureStore
+from poise.store.identity import name_key
 from tests.store.features import manifest_of
 
 
@@ -198,3 +199,38 @@ def test_a_name_with_a_dot_is_found_with_and_without_an_ending(tmp_path: Path) -
         assert len(store.load(manifest_of(tmp_path, path))) == 1
     with pytest.raises(FeaturesMissingError, match="Import them"):
         store.load(manifest_of(tmp_path, "s1_v02.mp4"))
+
+
+def test_importing_over_damage_says_so(tmp_path: Path) -> None:
+    """What the store has is not called other values when it is damaged."""
+    for i, name in enumerate("ab"):
+        save(tmp_path / "c", name, video=clips(3, seed=i))
+    store = FeatureStore.create(tmp_path / "s")
+    store.import_features(tmp_path / "c", modality="video", key="video")
+    (index,) = store.indexes()
+    segment, row = index.contents.segments[0], index.embeddings(name_key("a")).tobytes()
+    data = bytearray(segment.path.read_bytes())
+    data[data.index(row) + 1] ^= 1
+    segment.path.write_bytes(data)
+    report = FeatureStore.open(store.path).import_features(tmp_path / "c", modality="video", key="video")
+    ((path, reason),) = report.failed
+    assert path == "a.npz"
+    assert "damaged; run `poise store heal`" in reason
+
+
+@pytest.mark.parametrize("name", ["a\x00.npy", "../a.npy", "/a.npy", "x/" * 60 + "a.npy"])
+def test_a_strange_name_in_a_zip_stops_nothing(tmp_path: Path, name: str) -> None:
+    """It is imported under the name it has, or refused; nothing is written anywhere but in the store."""
+    (tmp_path / "c").mkdir()
+    np.save(tmp_path / "c" / "good.npy", clips(2))
+    with zipfile.ZipFile(tmp_path / "c.zip", "w") as archive:
+        archive.write(tmp_path / "c" / "good.npy", "good.npy")
+        archive.writestr("X" * len(name), (tmp_path / "c" / "good.npy").read_bytes())
+    data = (tmp_path / "c.zip").read_bytes().replace(b"X" * len(name), name.encode())
+    (tmp_path / "c.zip").write_bytes(data)
+    before = {path for path in tmp_path.rglob("*") if "s" not in path.relative_to(tmp_path).parts}
+    store = FeatureStore.create(tmp_path / "s")
+    report = store.import_features(tmp_path / "c.zip", modality="audio")
+    assert report.n_stored + len(report.failed) >= 1
+    assert name_key("good") in next(iter(store.indexes()))
+    assert {path for path in tmp_path.rglob("*") if "s" not in path.relative_to(tmp_path).parts} == before

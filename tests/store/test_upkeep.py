@@ -6,20 +6,24 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
 from poise.errors import (
     FeatureSetNotFoundError,
+    FeaturesMissingError,
     OutputError,
     StoreChangedError,
     StoreDamagedError,
     StoreReadOnlyError,
 )
 from poise.store import Bags, FeatureStore, heal
+from poise.store.folder import cache_file
 from poise.store.format.cache import save_contents
 from poise.store.index import FeatureSetIndex
 from poise.store.runs import describe_run
+from poise.store.upkeep.export import export
 from poise.store.upkeep.removal import matching_keys
 from tests.store.features import make_features, make_key, make_spec, manifest_of
 
@@ -293,6 +297,28 @@ class TestExport:
         assert only(exported)[make_key("broken")].reason == "broken"
         assert exported.verify().ok
 
+    def test_a_link_to_nowhere_is_replaced_only_when_asked(self, store: FeatureStore, tmp_path: Path) -> None:
+        """It is a name that is taken; nothing is written where it leads."""
+        (tmp_path / "all.h5").symlink_to(tmp_path / "nowhere.h5")
+        with pytest.raises(OutputError, match="is there already"):
+            store.export(tmp_path / "all.h5")
+        assert FeatureStore.open(store.export(tmp_path / "all.h5", replace=True)).names() == store.names()
+        assert not (tmp_path / "nowhere.h5").exists()
+
+    def test_more_feature_sets_than_an_export_can_name_are_refused(self, store: FeatureStore, tmp_path: Path) -> None:
+        """In words, before anything is written."""
+        index = only(store)
+        with pytest.raises(OutputError, match="3000 feature sets are too many"):
+            export([index] * 3000, tmp_path / "all.h5")
+        assert not (tmp_path / "all.h5").exists()
+
+    def test_names_may_be_one_and_may_come_twice(self, store: FeatureStore, tmp_path: Path) -> None:
+        """Each is exported once."""
+        (name,) = store.names()
+        for i, names in enumerate([name, [name, name]]):
+            exported = FeatureStore.open(store.export(tmp_path / f"{i}.h5", names=names))
+            assert exported.names() == [name]
+
 
 class TestRemove:
     """`remove`."""
@@ -317,6 +343,24 @@ class TestRemove:
         assert not (store.path / first).exists()
         with pytest.raises(FeatureSetNotFoundError, match="no feature set motion@none"):
             store.remove("motion@none")
+
+    def test_what_a_link_leads_to_is_not_removed(self, store: FeatureStore, tmp_path: Path) -> None:
+        """A feature set that lies elsewhere loses its place in the store, not its files."""
+        (name,) = store.names()
+        (store.path / name).rename(tmp_path / "elsewhere")
+        (store.path / name).symlink_to(tmp_path / "elsewhere")
+        store.remove(name)
+        assert store.names() == []
+        assert list((tmp_path / "elsewhere").glob("seg-*.h5"))
+
+    @pytest.mark.parametrize("key", ["", "a", "A" * 64, "0" * 63 + "\n", "a_1.mp4"])
+    def test_what_is_no_key_removes_nothing(self, store: FeatureStore, key: str) -> None:
+        """One slip among good keys stops the whole; a key that is gone already is no slip."""
+        with pytest.raises(FeaturesMissingError, match="is no key: expected 64 hexadecimal digits"):
+            store.remove(only(store).name, [make_key("a"), key])
+        assert make_key("a") in only(store)
+        store.remove(only(store).name, [make_key("nobody")])
+        assert len(only(store)) == 6
 
     def test_recordings_are_chosen_by_every_condition_given(self, store: FeatureStore) -> None:
         """Patterns of paths, beginnings of keys, outcomes, and what is to stay."""
@@ -425,3 +469,39 @@ def test_more_segments_than_descriptors_are_read(tmp_path: Path) -> None:
             np.testing.assert_array_equal(index.embeddings(make_key(f"r{i}")), expected)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_a_link_in_the_place_of_the_copy_of_the_index_is_not_written_through(tmp_path: Path) -> None:
+    """What it leads to is somebody else's."""
+    store = FeatureStore.create(tmp_path / "s")
+    other = tmp_path / "mine.txt"
+    other.write_text("precious")
+    for i in range(20):
+        write(store, f"r{i}")
+    (name,) = store.names()
+    cache = cache_file(store.path / name)
+    FeatureStore.open(store.path).load()
+    cache.unlink()
+    cache.symlink_to(other)
+    assert len(FeatureStore.open(store.path).load()) == 20
+    assert other.read_text() == "precious"
+
+
+def test_a_segment_removed_while_it_is_opened_is_gone_and_not_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some disks say of a file that was removed just after it was opened that it cannot be read."""
+    store = FeatureStore.create(tmp_path / "s")
+    write(store, "a")
+    write(store, "b")
+    reader, opened = FeatureStore.open(store.path), h5py.File
+
+    def compacted_meanwhile(path: Path, *arguments: object, **options: object) -> h5py.File:
+        monkeypatch.setattr(h5py, "File", opened)
+        store.compact()
+        assert not Path(path).exists()
+        raise OSError("Unable to synchronously open file (can't retrieve stat info for file)")
+
+    monkeypatch.setattr(h5py, "File", compacted_meanwhile)
+    assert len(reader.load(verify=True)) == 2
+    assert h5py.File is opened

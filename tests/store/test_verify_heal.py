@@ -6,6 +6,7 @@ import os
 import resource
 import shutil
 import tempfile
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import h5py
@@ -14,6 +15,7 @@ import pytest
 
 from poise.errors import StoreDamagedError, StoreNotFoundError, StoreReadOnlyError, StoreVersionError
 from poise.store import FeatureStore, heal
+from tests.store.children import Child
 from tests.store.features import make_features, make_key, make_spec
 
 N = 12
@@ -342,8 +344,9 @@ def test_heal_saves_what_is_left_of_a_segment_that_was_cut(tmp_path: Path) -> No
 
 
 def _heal_as_somebody_else(folder: str) -> tuple[list[str], int]:
-    os.setgid(65534)
-    os.setuid(65534)
+    if os.getuid() == 0:
+        os.setgid(65534)
+        os.setuid(65534)
     report = heal(Path(folder))
     return list(report.put_aside), len(report.left_alone)
 
@@ -358,7 +361,7 @@ def test_heal_leaves_alone_what_it_may_not_read() -> None:
                 writer.add(make_features("a"))
         first, second = (store.path / name for name in store.names())
         for path in (*first.iterdir(), *second.glob("seg-*")):
-            path.chmod(0o600)
+            path.chmod(0o000)
         for path in (store.path, first, second):
             path.chmod(0o777)
         with multiprocessing.get_context("spawn").Pool(1) as pool:
@@ -395,3 +398,69 @@ def test_a_link_to_nowhere_is_named(store: FeatureStore) -> None:
     (store.path.parent / "elsewhere.h5").unlink()
     (problem,) = store.verify().problems
     assert "link to nowhere" in problem.what
+
+
+def test_heal_restores_a_marker_that_is_a_folder(store: FeatureStore) -> None:
+    """It goes aside, with what is in it."""
+    marker = store.path / "poise-store.json"
+    marker.unlink()
+    (marker / "precious").mkdir(parents=True)
+    report = heal(str(store.path))
+    assert report.restored == ("poise-store.json",)
+    assert (store.path / "quarantine" / "poise-store.json" / "precious").is_dir()
+    assert len(FeatureStore.open(store.path).load(verify=True)) == N
+
+
+@pytest.mark.parametrize("kind", ["file", "link"])
+def test_heal_puts_nothing_where_the_quarantine_is_none(store: FeatureStore, tmp_path: Path, kind: str) -> None:
+    """A file, or a link to elsewhere, in its place is an error, and nothing moves."""
+    (tmp_path / "elsewhere").mkdir()
+    aside = store.path / "quarantine"
+    aside.write_text("") if kind == "file" else aside.symlink_to(tmp_path / "elsewhere")
+    (store.path / "foreign.txt").write_text("text")
+    with pytest.raises(StoreDamagedError, match="a file or a link to elsewhere"):
+        heal(store.path)
+    assert (store.path / "foreign.txt").is_file()
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
+def test_heal_reports_only_what_no_other_segment_has(store: FeatureStore) -> None:
+    """A damaged duplicate of a sound recording is no loss."""
+    with store.writer(make_spec()) as writer:
+        writer.add(make_features("r1", path="again.mp4", n_clips=1))
+    index = store.index(make_spec())
+    assert len(index.contents.segments) == 2
+    first = index.contents.segments[0].path
+    data = bytearray(first.read_bytes())
+    for name in ("r1", "r2"):
+        data[data.index(expected([name])[make_key(name)])] ^= 1
+    first.write_bytes(data)
+    assert heal(store.path).lost == ("r2.mp4",)
+    assert make_key("r1") in FeatureStore.open(store.path).index(make_spec())
+
+
+def _heal(folder: Path, barrier: Barrier) -> list[str]:
+    barrier.wait(60)
+    return list(heal(folder).put_aside)
+
+
+def test_two_heals_at_once_lose_nothing(tmp_path: Path) -> None:
+    """Both end well, and every sound recording is there once."""
+    store = FeatureStore.create(tmp_path / "s")
+    for first in range(0, N, 2):
+        with store.writer(make_spec()) as writer:
+            for i in (first, first + 1):
+                writer.add(make_features(f"r{i}", n_clips=i % 4))
+    for path in store.path.glob("motion@*/seg-*.h5"):
+        flip(path, path.stat().st_size - 1)
+        (store.path / f"foreign-{path.name[-9:]}").write_text("x")
+    index = store.index(make_spec())
+    sound = {key for key in index if index.is_sound(index.row(key))}
+    context = multiprocessing.get_context("spawn")
+    barrier = context.Barrier(2)
+    children = [Child(_heal, store.path, barrier) for _ in range(2)]
+    for child in children:
+        child.result(120)
+    healed = FeatureStore.open(store.path)
+    assert healed.verify().ok
+    assert set(healed.index(make_spec())) == sound

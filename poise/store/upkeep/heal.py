@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from poise.errors import StoreDamagedError, StoreError, StoreNotFoundError, StoreReadOnlyError
+from poise.errors import StoreChangedError, StoreDamagedError, StoreError, StoreNotFoundError, StoreReadOnlyError
 from poise.store.durable import is_temporary, make_folder, remove_leftovers, sync_folder, write_durably, write_error
 from poise.store.folder import (
     CACHE,
@@ -98,7 +98,12 @@ def heal(path: str | os.PathLike[str]) -> HealReport:
     for item in sorted(place.iterdir()):
         if item.name in (MARKER, CACHE, QUARANTINE) or is_temporary(item):
             continue
-        healer.heal_item(item)
+        try:
+            healer.heal_item(item)
+        except FileNotFoundError:
+            if os.path.lexists(item):
+                raise
+            # another heal put it aside, or somebody removed it
     return HealReport(
         put_aside=tuple(healer.put_aside),
         restored=tuple(healer.restored),
@@ -179,14 +184,18 @@ class _Healer:
         match = NAME.fullmatch(file.name)
         index = _readable_index(file, spec) if match is not None else None
         if index is not None and match is not None:
-            table, wrong = index.contents.table, unsound_rows(index)
+            try:
+                wrong = unsound_rows(index)
+            except StoreChangedError:  # another heal was faster
+                return
+            table = index.contents.table
             sound, names = np.setdiff1d(np.arange(len(table)), wrong), index.contents.names
             names = names.take(np.flatnonzero(names.are_sound()))
             if len(sound) or len(names):
                 rewrite_rows(file.parent, index, sound, names, before=file.name)
             self.n_kept += len(sound)
             self.lost += [(index.name, table.key(row), table.paths[row]) for row in wrong.tolist()]
-        elif match is not None:
+        elif match is not None and os.path.lexists(file):
             self.n_unreadable += 1
         self._put_aside(file)
 
