@@ -1,13 +1,16 @@
 """The command line: composes the commands of :mod:`poise.commands`, catches poise's errors once, sets exit codes.
 
-Exit codes: 0 done, 1 failed, 2 the command line is wrong, 3 finished but too many recordings failed.
+Exit codes: 0 done, 1 failed, 2 the command line is wrong, 3 finished but too many recordings failed; 130 and 143 after
+Ctrl-C and SIGTERM.
 """
 
 from __future__ import annotations
 
 import io
 import os
+import signal
 import sys
+from types import FrameType
 from typing import Annotated, Any
 
 import typer
@@ -15,6 +18,10 @@ from typer.core import TyperGroup
 
 from poise.commands import compare, demo, doctor, extract, predict, store, train
 from poise.errors import PoiseError
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM came: what is finished is kept, as after Ctrl-C."""
 
 
 class _Group(TyperGroup):
@@ -33,9 +40,9 @@ class _Group(TyperGroup):
             notes = "".join(f"\n{note}" for note in getattr(error, "__notes__", ()))
             typer.echo(f"Error: {error}{notes}", err=True)
             raise typer.Exit(getattr(error, "exit_code", 1)) from None
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as error:
             typer.echo("Interrupted. What was reported stored is kept; run the same command to go on.", err=True)
-            raise typer.Exit(130) from None
+            raise typer.Exit(143 if isinstance(error, _Terminated) else 130) from None
         else:
             return result
 
@@ -81,8 +88,13 @@ predict.register(app)
 doctor.register(app)
 
 
+def _terminate(_number: int, _frame: FrameType | None) -> None:
+    raise _Terminated
+
+
 def main() -> None:
     """Entry point of the ``poise`` command."""
+    signal.signal(signal.SIGTERM, _terminate)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a file's name may be no text

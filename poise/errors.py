@@ -5,7 +5,8 @@
     PoiseError
     ├── ManifestError (ValueError)            the table of recordings does not say what it must
     ├── MediaError (ValueError)               a media file cannot be read as one
-    │   └── NoStreamError                     the file has no picture, or no sound
+    │   ├── NoStreamError                     the file has no picture, or no sound
+    │   └── DecoderDiedError                  the process that decoded it crashed or hung
     ├── ExtractSettingsError (ValueError)     usage: a setting of the extraction has a value it cannot have
     ├── EncoderError (ValueError)             an encoder cannot be built or run
     │   ├── UnknownEncoderError               usage: no encoder has that name
@@ -53,6 +54,22 @@ class MediaError(PoiseError, ValueError):
 
 class NoStreamError(MediaError):
     """The file has no picture, or no sound."""
+
+
+class DecoderDiedError(MediaError):
+    """The process that decoded the file crashed, hung or was killed.
+
+    Parameters
+    ----------
+    message : str
+        What happened.
+    again : bool
+        Whether it may go better in a new process.
+    """
+
+    def __init__(self, message: str, *, again: bool = True) -> None:
+        super().__init__(message)
+        self.again = again
 
 
 class ExtractSettingsError(PoiseError, ValueError):

@@ -61,6 +61,7 @@ def write_video(
     frame_times_s: Sequence[float] | None = None,
     rotation: int = 0,
     options: dict[str, str] | None = None,
+    codec_options: dict[str, str] | None = None,
 ) -> Path:
     """Write a recording with picture and, if wanted, sound.
 
@@ -92,6 +93,8 @@ def write_video(
         Degrees (90, 180, 270) that a player is asked to turn an MP4's picture.
     options : dict, optional
         Further options of the container.
+    codec_options : dict, optional
+        Further options of the picture's encoder.
 
     Returns
     -------
@@ -102,6 +105,7 @@ def write_video(
     times = frame_times_s if frame_times_s is not None else np.arange(round(seconds * fps)) / fps
     with av.open(str(path), "w", options=options or {}) as container:
         video = _video_stream(container, codec, fps, size, keyframe_every)
+        video.options = {**video.options, **(codec_options or {})}
         samples = tone(seconds, sample_rate_hz=sample_rate_hz) if isinstance(sound, str) else sound
         audio = _audio_stream(container, sound_codec, sample_rate_hz, samples) if samples is not None else None
         for number, time_s in enumerate(times):

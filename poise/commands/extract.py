@@ -60,8 +60,15 @@ def extract_command(
     ] = "float16",
     device: DeviceOption = "auto",
     workers: Annotated[
-        int | None, typer.Option("--workers", min=1, help="Decoders at work at once. Default: one per processor.")
+        int | None,
+        typer.Option("--workers", min=0, help="Processes that decode. Default: one for each core but one."),
     ] = None,
+    stall: Annotated[
+        float, typer.Option("--stall", metavar="S", help="A decoder without a sign of life for so long is ended.")
+    ] = 60.0,
+    decoder_memory: Annotated[
+        float, typer.Option("--decoder-memory", metavar="GB", help="Memory that each decoder may take.")
+    ] = 4.0,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Try again what failed in an earlier run.")
     ] = False,
@@ -75,7 +82,7 @@ def extract_command(
 
     A second run does only what is left.
     """
-    from poise.extract import ClipSettings, extract
+    from poise.extract import ClipSettings, DecodeLimits, extract
     from poise.manifest import read_manifest
     from poise.store import FeatureStore
 
@@ -94,6 +101,7 @@ def extract_command(
             dtype=dtype,
             device=device,
             workers=workers,
+            limits=DecodeLimits(stall_s=stall, memory_gb=decoder_memory),
             retry_failed=retry_failed,
             progress=progress,
         )

@@ -6,12 +6,14 @@ from poise.extract.clips import ClipSettings, plan_clips
 from poise.extract.encoders.registry import make_encoder
 from poise.extract.encoding import EncodedModality, encode_file
 from poise.extract.fingerprint import build_spec
+from poise.extract.media.probe import probe
 from poise.extract.outcomes import ExtractReport, RecordingOutcome
 from poise.extract.pipeline import ExtractProgress, extract
-from poise.extract.probe import probe
+from poise.extract.workers.process import DecodeLimits
 
 __all__ = [
     "ClipSettings",
+    "DecodeLimits",
     "EncodedModality",
     "ExtractProgress",
     "ExtractReport",

@@ -15,8 +15,8 @@ from threadpoolctl import threadpool_limits
 
 from poise.errors import EncoderError, InvalidFeaturesError
 from poise.extract.clips import ClipSettings
-from poise.extract.decode import check_decoder
 from poise.extract.encoders.base import Encoder, PreparedClip
+from poise.extract.media.decode import check_decoder
 from poise.extract.reading import Notes, RecordingReader
 from poise.store.schema import Modality, Outcome
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from poise.errors import ExtractSettingsError
 from poise.extract.clips import ClipSettings
-from poise.extract.decode import DECODER_CONTRACT, check_decoder
 from poise.extract.encoders.base import Encoder
+from poise.extract.media.decode import DECODER_CONTRACT, check_decoder
 from poise.store.schema import DTYPES
 
 SPEC_SCHEMA = 1

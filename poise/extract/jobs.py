@@ -5,21 +5,23 @@ Which recordings are worked on, and in what order, is for :mod:`poise.extract.pi
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from poise.errors import MediaError
-from poise.extract.clips import ClipSettings
-from poise.extract.decode import Decoder
+from poise.errors import DecoderDiedError, MediaError
 from poise.extract.encoders.base import Encoder, PreparedClip
 from poise.extract.encoding import Collected, EncodedModality
 from poise.extract.outcomes import RecordingOutcome
-from poise.extract.reading import Notes, RecordingReader, describe_error
+from poise.extract.reading import Notes, describe_error
+from poise.extract.workers.process import ClipSource
 from poise.store.schema import Entry, Modality, RecordingFeatures
 
 Item = tuple[Modality, PreparedClip]
+Stamp = tuple[int, int, int]
+"""Inode, size and time of the last change of a file."""
 
 
 class ChangedWhileReadError(MediaError):
@@ -33,8 +35,8 @@ class Job:
     Attributes
     ----------
     path, file, key, stamp
-        The recording as the manifest gives it, its absolute path, its bytes' hash, and size and time of the last change
-        when they were hashed.
+        The recording as the manifest gives it, its absolute path, its bytes' hash, and inode, size and time of the last
+        change when they were hashed.
     encoders : mapping of modality to Encoder
         What is still to be extracted.
     known : mapping of modality to Entry
@@ -62,13 +64,13 @@ class Job:
     path: str
     file: Path
     key: str
-    stamp: tuple[int, int]
+    stamp: Stamp
     encoders: Mapping[Modality, Encoder]
     known: Mapping[Modality, Entry]
     attempts: int
     rows: list[int]
     duration_s: float = float("nan")
-    notes: Mapping[Modality, Notes] = field(default_factory=dict)
+    notes: dict[Modality, Notes] = field(default_factory=dict)
     collected: dict[Modality, Collected] = field(default_factory=dict)
     is_read: bool = False
     error: Exception | None = None
@@ -84,13 +86,30 @@ class Job:
             len(collected) == self.notes[modality].n_clips for modality, collected in self.collected.items()
         )
 
-    def read(self, clips: ClipSettings, decoder: Decoder) -> Iterator[Item]:
+    def read(self, source: ClipSource) -> Iterator[Item]:
         """The clips of the recording; called in a worker."""
-        reader = RecordingReader(self.file, self.encoders, clips=clips, decoder=decoder)
-        yield from reader.read()
-        self.duration_s, self.notes = reader.duration_s, reader.notes
+        for modality in self.encoders:
+            yield from self._read_modality(source, modality)
         if stamp_of(self.file) != self.stamp:
             raise ChangedWhileReadError(f"{self.file} changed while it was read. Run the command again.")
+
+    def _read_modality(self, source: ClipSource, modality: Modality) -> Iterator[Item]:
+        n_given = 0
+        for may_repeat in (True, False):
+            try:
+                for number, clip in enumerate(source.clips(self.file, modality)):
+                    if number >= n_given:
+                        n_given += 1
+                        yield modality, clip
+            except DecoderDiedError as error:
+                if not math.isnan(source.duration_s):
+                    self.duration_s = source.duration_s
+                if may_repeat and error.again:  # it may have been for want of memory, or for what came before
+                    continue
+                self.notes[modality] = Notes(describe_error(error), {"unreadable"}, n_given)
+            else:
+                self.duration_s, self.notes[modality] = source.duration_s, source.notes
+            return
 
     def features(self, encoded: EncodedModality) -> RecordingFeatures:
         """One modality on its way into the store."""
@@ -114,7 +133,7 @@ class Job:
         return self.features(nothing)
 
 
-def stamp_of(file: Path) -> tuple[int, int]:
-    """Size and time of the last change of a file."""
+def stamp_of(file: Path) -> Stamp:
+    """Inode, size and time of the last change of a file."""
     status = os.stat(file)
-    return status.st_size, status.st_mtime_ns
+    return status.st_ino, status.st_size, status.st_mtime_ns

@@ -26,17 +26,18 @@ from poise.errors import (
     StoreWriteError,
 )
 from poise.extract.clips import ClipSettings
-from poise.extract.decode import Decoder, check_decoder
 from poise.extract.encoders.base import Encoder, PreparedClip
 from poise.extract.encoders.registry import make_encoder
 from poise.extract.encoding import Batcher, Collected, single_threaded_blas
 from poise.extract.fingerprint import build_spec
-from poise.extract.jobs import ChangedWhileReadError, Item, Job, stamp_of
-from poise.extract.media_file import check_regular_file
+from poise.extract.jobs import ChangedWhileReadError, Item, Job, Stamp, stamp_of
+from poise.extract.media.decode import check_decoder
+from poise.extract.media.opening import check_regular_file
 from poise.extract.outcomes import ExtractReport, RecordingOutcome, RunOutcome, judge
-from poise.extract.prefetch import Prefetcher, default_workers
 from poise.extract.reading import describe_error
 from poise.extract.stale import StaleRecording, find_stale
+from poise.extract.workers.prefetch import Prefetcher, default_workers
+from poise.extract.workers.process import ClipSource, DecodeLimits, Reading, clip_sources
 from poise.manifest import Manifest
 from poise.store.index import FeatureSetIndex
 from poise.store.runs import describe_run, new_run_id
@@ -44,7 +45,7 @@ from poise.store.schema import Entry, Modality, RecordingFeatures, Spec, set_nam
 from poise.store.store import FeatureStore
 from poise.store.writer import SegmentWriter
 
-MAX_WAITING_CLIPS = 32
+MAX_WAITING_BYTES = 256 << 20
 """Prepared clips that wait for an encoder; a VideoMAE clip takes 2.4 MB."""
 
 
@@ -85,6 +86,7 @@ def extract(
     dtype: str = "float16",
     device: str = "auto",
     workers: int | None = None,
+    limits: DecodeLimits | None = None,
     retry_failed: bool = False,
     progress: Progress | None = None,
 ) -> ExtractReport:
@@ -109,7 +111,10 @@ def extract(
     device : str
         ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
     workers : int, optional
-        Threads that decode. Default: one for each core but one.
+        Processes that decode. Default: one for each core but one. 0 decodes in this process, where a file that
+        crashes the decoder ends the run.
+    limits : DecodeLimits, optional
+        When a decoding process is ended. Default: ``DecodeLimits()``.
     retry_failed : bool
         Try recordings again that failed in an earlier run.
     progress : callable, optional
@@ -130,15 +135,18 @@ def extract(
         The store cannot be written.
     """
     began = time.monotonic()
-    if workers is not None and workers < 1:
-        raise ExtractSettingsError(f"workers is {workers}. Expected 1 or more, as --workers 4.")
+    if workers is not None and workers < 0:
+        raise ExtractSettingsError(f"workers is {workers}. Expected 0 or more, as --workers 4.")
     settings = clips if clips is not None else ClipSettings()
     encoders = _make_encoders({"video": video, "audio": audio}, n_frames=n_frames, device=device)
     specs = {modality: build_spec(encoder, settings, decoder, dtype) for modality, encoder in encoders.items()}
     run = _Run(manifest, store, encoders, specs, progress)
     run.plan(retry_failed=retry_failed)
     if run.has_work:
-        run.work(settings, check_decoder(decoder), workers if workers is not None else default_workers())
+        reading = Reading(
+            clips=settings, decoder=check_decoder(decoder), limits=limits if limits is not None else DecodeLimits()
+        )
+        run.work(reading, workers if workers is not None else default_workers())
     return ExtractReport(
         outcomes=run.outcomes(),
         seconds=time.monotonic() - began,
@@ -224,7 +232,7 @@ class _Run:
         indexes = [index for index in self._entries.values() if isinstance(index, FeatureSetIndex)]
         self._stale = find_stale(self._manifest, keys, indexes, self._store.keys)
 
-    def _plan_recording(self, row: int, file: Path, key: str, stamp: tuple[int, int], *, retry_failed: bool) -> None:
+    def _plan_recording(self, row: int, file: Path, key: str, stamp: Stamp, *, retry_failed: bool) -> None:
         path = self._manifest.paths[row]
         known = {modality: entries[key] for modality, entries in self._entries.items() if key in entries}
         self._new_names += [(modality, key, path) for modality, entry in known.items() if path not in entry.paths]
@@ -250,12 +258,17 @@ class _Run:
             collected={modality: Collected(encoder.dim) for modality, encoder in todo.items()},
         )
 
-    def work(self, clips: ClipSettings, decoder: Decoder, n_workers: int) -> None:
+    def work(self, reading: Reading, n_workers: int) -> None:
         """Extract what is missing, and return when it is safe on the disk."""
+        sources = clip_sources(self._encoders, reading, in_processes=n_workers > 0)
         self._prepare()
-        jobs = list(self._jobs.values())
-        prefetcher = Prefetcher[Job, Item](
-            jobs, partial(Job.read, clips=clips, decoder=decoder), n_workers=n_workers, max_items=MAX_WAITING_CLIPS
+        prefetcher = Prefetcher[Job, Item, ClipSource](
+            list(self._jobs.values()),
+            sources,
+            Job.read,
+            n_workers=max(1, n_workers),
+            size_of=lambda item: item[1].data.nbytes,
+            max_size=MAX_WAITING_BYTES,
         )
         try:
             with single_threaded_blas(), prefetcher:

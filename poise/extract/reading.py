@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from poise.errors import MediaError, PoiseError
 from poise.extract.clips import ClipSettings, plan_clips
-from poise.extract.decode import Decoder, frames_on_screen, read_frames
 from poise.extract.encoders.base import AudioEncoder, Encoder, PreparedClip, VideoEncoder
-from poise.extract.probe import Probe, VideoTrack, probe
-from poise.extract.sound import Sound, read_sound
+from poise.extract.media.decode import Decoder, frames_on_screen, read_frames
+from poise.extract.media.probe import Probe, VideoTrack, probe
+from poise.extract.media.sound import SoundReader
 from poise.store.schema import Modality
 
 SHARE_OF_SHORT_CLIP = 0.9
@@ -92,15 +92,20 @@ class RecordingReader:
         self._clips = clips
         self._decoder = decoder
 
-    def read(self) -> Iterator[tuple[Modality, PreparedClip]]:
+    def read(self, found: Probe | None = None) -> Iterator[tuple[Modality, PreparedClip]]:
         """Decode the file once and yield its clips, each modality in order of time.
+
+        Parameters
+        ----------
+        found : Probe, optional
+            What probing the file gave, if that was done already.
 
         Raises
         ------
         MediaError
             The file cannot be read.
         """
-        found = probe(self.path)
+        found = found if found is not None else probe(self.path)
         self.duration_s = found.duration_s
         times, flags = plan_clips(found.duration_s, self._clips)
         for modality, notes in self.notes.items():
@@ -151,30 +156,35 @@ class RecordingReader:
 
     def _read_audio(self, found: Probe, times: NDArray[np.float64], encoder: AudioEncoder) -> Iterator[PreparedClip]:
         notes = self.notes["audio"]
-        sound = read_sound(found, sample_rate_hz=encoder.sample_rate_hz)
-        if sound is None or sound.silent:
-            notes.reason = (
-                "silent" if sound is not None else found.without.get("audio", "no sound: none can be decoded")
-            )
+        if found.audio is None:
+            notes.reason = found.without["audio"]
             return
+        with SoundReader(found, sample_rate_hz=encoder.sample_rate_hz) as heard:
+            if heard.is_silent():
+                notes.reason = "silent" if heard.start_s is not None else "no sound: none can be decoded"
+                return
+        with SoundReader(found, sample_rate_hz=encoder.sample_rate_hz) as sound:
+            n_expected = 0
+            for clip in times:
+                sound.read_until(float(clip[1]))
+                sound.forget_before(float(clip[0]))
+                for span in self._spans(clip[None], sound.start_s or 0.0, sound.end_s):
+                    if _inside_gap(span, sound) or span.covered_s * sound.sample_rate_hz < encoder.min_samples:
+                        continue
+                    n_expected += 1
+                    if any(_overlap_s(span, lost) > 0 for lost in sound.damaged):
+                        continue
+                    if any(_overlap_s(span, gap) > 0 for gap in sound.gaps):
+                        notes.flags.add("sound-gap")
+                    samples = encoder.prepare_samples(sound.cut(span.covered_start_s, span.covered_end_s))
+                    yield span.clip(samples, _NO_TIMES)
         if sound.sanitised:
             notes.add("sound-sanitised")
-        spans = [
-            span
-            for span in self._spans(times, sound.start_s, sound.end_s)
-            if not _inside_gap(span, sound) and span.covered_s * sound.sample_rate_hz >= encoder.min_samples
-        ]
-        if not spans:
-            notes.reason = f"no sound: it lasts only {sound.end_s - sound.start_s:.2f} s, too short for a clip"
-            return
-        for span in spans:
-            if any(_overlap_s(span, lost) > 0 for lost in sound.damaged):
-                continue
-            if any(_overlap_s(span, gap) > 0 for gap in sound.gaps):
-                notes.flags.add("sound-gap")
-            samples = encoder.prepare_samples(sound.cut(span.covered_start_s, span.covered_end_s))
-            yield span.clip(samples, _NO_TIMES)
-        _note_lost(notes, len(spans), "sound")
+        if not n_expected:
+            lasts_s = sound.end_s - (sound.start_s or 0.0)
+            notes.reason = f"no sound: it lasts only {lasts_s:.2f} s, too short for a clip"
+        else:
+            _note_lost(notes, n_expected, "sound")
 
     def _spans(self, times: NDArray[np.float64], start_s: float, end_s: float) -> list[_Span]:
         """The clips that a stream from ``start_s`` to ``end_s`` really covers."""
@@ -217,7 +227,7 @@ def _is_shown(span: _Span, track: VideoTrack) -> bool:
     return bool(last > first or span.covered_start_s - track.times_s[first] <= MAX_STILL_S)
 
 
-def _inside_gap(span: _Span, sound: Sound) -> bool:
+def _inside_gap(span: _Span, sound: SoundReader) -> bool:
     """Whether the track has no samples in most of a span."""
     return sum(_overlap_s(span, gap) for gap in sound.gaps) > span.covered_s / 2
 

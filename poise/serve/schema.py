@@ -14,8 +14,8 @@ from typing import Any
 
 from poise.errors import BundleError, ExtractSettingsError, SplitError
 from poise.extract.clips import ClipSettings
-from poise.extract.decode import DECODERS
 from poise.extract.fingerprint import DTYPES
+from poise.extract.media.decode import DECODERS
 from poise.heads.splits import Protocol
 
 SCHEMA_VERSION = 1

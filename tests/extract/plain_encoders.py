@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import sys
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -32,6 +36,41 @@ class Grey(VideoEncoder):
 
     def encode(self, clips: Sequence[PreparedClip]) -> NDArray[np.float32]:
         return self.scale * np.array([[clip.data[0, 0], clip.data[-1, 0]] for clip in clips], dtype=np.float32)
+
+
+class Deadly(Grey):
+    """Does ``deed`` to the process that looks at a frame brighter than 200; ``once`` names a file that remembers it."""
+
+    name = "deadly"
+
+    def __init__(self, deed: str, *, once: str | None = None) -> None:
+        super().__init__()
+        self.deed = deed
+        self.once = once
+
+    def prepare_frame(self, frame: NDArray[np.uint8]) -> NDArray[Any]:
+        if frame.mean() > 200 and not (self.once and os.path.exists(self.once)):
+            if self.once:
+                open(self.once, "w").close()
+            {"crash": _crash, "hang": _hang, "hoard": _hoard, "exit": _exit}[self.deed]()
+        return super().prepare_frame(frame)
+
+
+def _crash() -> None:
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def _hang() -> None:
+    time.sleep(600)
+
+
+def _hoard() -> None:
+    np.ones(1 << 40, np.uint8)
+
+
+def _exit() -> None:
+    print("the codec says no", file=sys.stderr, flush=True)
+    os._exit(7)
 
 
 class Loudness(AudioEncoder):
@@ -65,3 +104,14 @@ class Moody(Loudness):
         if not isinstance(self.error, Exception):
             embeddings[loud] = self.error
         return embeddings
+
+
+class Meddler(Loudness):
+    """Touches a file whenever it is given samples."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def prepare_samples(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+        os.utime(self.path, ns=(1, 1))
+        return samples

@@ -1,6 +1,8 @@
 """Promises of the decoder contract: the right file, stream, clock, frame and samples, and nothing invented."""
 
+import dataclasses
 import os
+import subprocess
 import sys
 
 import av
@@ -11,11 +13,18 @@ from av.stream import Disposition
 
 from poise.errors import ExtractSettingsError, MediaError, MissingDependencyError
 from poise.extract.clips import ClipSettings
-from poise.extract.decode import check_decoder, frames_on_screen, read_frames
-from poise.extract.media_file import check_media_file
-from poise.extract.probe import probe
+from poise.extract.media.decode import (
+    _decoded_frames,
+    _Leap,
+    _OpenClips,
+    check_decoder,
+    frames_on_screen,
+    read_frames,
+)
+from poise.extract.media.opening import check_media_file
+from poise.extract.media.probe import probe
+from poise.extract.media.sound import SoundReader
 from poise.extract.reading import RecordingReader
-from poise.extract.sound import read_sound
 from tests.extract.plain_encoders import Grey, Loudness
 from tests.media import cut_off, grey, tone, write_sound, write_video
 
@@ -292,33 +301,101 @@ class TestDecord:
             check_decoder("opencv")
 
 
+class TestPassingOver:
+    """Frames that no clip needs are not decoded where a keyframe lets decoding begin later."""
+
+    @pytest.mark.parametrize(
+        ("name", "codec", "options"),
+        [
+            ("closed.mp4", "libx264", {}),
+            ("open.mp4", "libx264", {"x264-params": "open-gop=1:bframes=3:scenecut=0:keyint=10"}),
+            ("refresh.mp4", "libx264", {"x264-params": "intra-refresh=1:keyint=10:bframes=0"}),
+            ("a.webm", "libvpx", {}),
+            ("a.mkv", "mpeg4", {}),
+            ("every.mkv", "ffv1", {}),
+            ("a.ts", "libx264", {}),
+            ("a.avi", "mpeg4", {}),
+        ],
+    )
+    @pytest.mark.parametrize("far_s", [0.5, 10.0])
+    def test_changes_no_pixel(self, tmp_path, monkeypatch, name, codec, options, far_s):
+        """Over every codec and kind of keyframe, with and without seeking."""
+        monkeypatch.setattr("poise.extract.media.decode.FAR_S", far_s)
+        path = write_video(
+            tmp_path / name, seconds=12, codec=codec, keyframe_every=10, sound=None, codec_options=options
+        )
+        found, all_frames = probe(path), every_frame(path)
+        last = len(found.video.pts) - 1
+        wanted = [np.array([3, 4, 5]), np.array([97, 98]), np.array([100, 131]), np.array([last - 1, last])]
+        got = dict(read_frames(found, wanted, lambda frame: frame))
+        assert sorted(got) == [0, 1, 2, 3]
+        for number, indices in enumerate(wanted):
+            np.testing.assert_array_equal(got[number], all_frames[indices])
+
+    def test_decodes_a_part_of_a_sparse_plan(self, tmp_path):
+        """Two frames of three hundred cost two groups of pictures."""
+        found = probe(write_video(tmp_path / "a.mp4", seconds=12, keyframe_every=10, sound=None))
+        wanted, seen = [np.array([3]), np.array([255])], []
+        clips, leap = _OpenClips(wanted), _Leap(found.video)
+        for index, frame in _decoded_frames(found, found.video, leap, clips.next_after):
+            if frame is not None:
+                seen.append(index)
+                if index == 255:
+                    break
+                if clips.wants(index):
+                    clips.put(index, np.zeros(1))
+        assert leap.n_made == 1
+        assert len(seen) < 30
+
+    def test_damage_after_a_leap_costs_only_the_clips_it_touches(self, tmp_path):
+        """What cannot be found by leaping is looked for frame by frame before it is given up."""
+        path = write_video(tmp_path / "a.mp4", seconds=12, keyframe_every=10, sound=None)
+        found = probe(path)
+        lying = dataclasses.replace(found.video, keyframes=found.video.pts)  # every frame is said to be a keyframe
+        wanted = [np.array([3]), np.array([104, 105]), np.array([257])]
+        got = dict(read_frames(dataclasses.replace(found, video=lying), wanted, lambda frame: frame))
+        all_frames = every_frame(path)
+        for number, indices in enumerate(wanted):
+            np.testing.assert_array_equal(got[number], all_frames[indices])
+
+
+def whole_sound(path):
+    """Read to the end."""
+    sound = SoundReader(probe(path))
+    sound.read_until(np.inf)
+    return sound
+
+
+def samples_of(sound):
+    """All of it."""
+    return sound.cut(sound.start_s, sound.end_s)
+
+
 class TestSound:
     def test_a_late_track_is_placed_by_its_timestamp(self, tmp_path):
         """A click keeps its time on the recording's clock."""
         samples = np.zeros(48_000 * 3, np.float32)
         samples[48_000:48_100] = 0.9
         path = write_video(tmp_path / "late.mkv", sound=samples, sound_codec="flac", sound_start_s=0.7)
-        sound = read_sound(probe(path))
+        sound = whole_sound(path)
         assert sound.start_s == pytest.approx(0.7, abs=0.002)
-        click_s = sound.start_s + np.argmax(np.abs(sound.runs[0])) / 16_000
+        click_s = sound.start_s + np.argmax(np.abs(samples_of(sound))) / 16_000
         assert click_s == pytest.approx(1.7, abs=0.003)
 
     def test_channels_are_averaged_before_resampling(self, tmp_path):
         """Stereo of one signal has that signal's level; ffmpeg's downmix is 3 dB louder."""
         mono = tone(3, sample_rate_hz=44_100)
         path = write_sound(tmp_path / "a.wav", np.stack([mono, mono]), sample_rate_hz=44_100)
-        sound = read_sound(probe(path))
+        sound = whole_sound(path)
         expected = soxr.resample(mono, 44_100, 16_000, quality="HQ")
-        assert len(sound.runs[0]) == pytest.approx(len(expected), abs=1)
-        np.testing.assert_allclose(sound.runs[0][: len(expected)], expected[: len(sound.runs[0])], atol=1e-5)
+        assert len(samples_of(sound)) == pytest.approx(len(expected), abs=1)
+        np.testing.assert_allclose(samples_of(sound)[: len(expected)], expected[: len(samples_of(sound))], atol=1e-5)
 
     @pytest.mark.parametrize("codec", ["pcm_u8", "pcm_s16le", "pcm_s24le", "pcm_s32le", "pcm_f32le", "pcm_f64le"])
     def test_every_sample_format_has_the_same_scale(self, tmp_path, codec):
         """Full scale is 1 whatever the file stores."""
-        sound = read_sound(
-            probe(write_sound(tmp_path / "a.wav", tone(1, sample_rate_hz=16_000, level=0.5), codec=codec))
-        )
-        np.testing.assert_allclose(sound.runs[0], tone(1, sample_rate_hz=16_000, level=0.5), atol=0.01)
+        sound = whole_sound(write_sound(tmp_path / "a.wav", tone(1, sample_rate_hz=16_000, level=0.5), codec=codec))
+        np.testing.assert_allclose(samples_of(sound), tone(1, sample_rate_hz=16_000, level=0.5), atol=0.01)
 
     def test_values_that_are_no_sound_are_replaced_and_flagged(self, tmp_path):
         """NaN, infinity and absurd values reach no encoder."""
@@ -350,8 +427,8 @@ class TestSound:
                 frame.pts = number * 1600 + (16_000 if number >= 30 else 0)
                 container.mux(audio.encode(frame))
             container.mux(audio.encode(None))
-        sound = read_sound(probe(path))
-        assert sound.gaps == (pytest.approx((3.0, 4.0), abs=0.01),)
+        sound = whole_sound(path)
+        assert sound.gaps == [pytest.approx((3.0, 4.0), abs=0.01)]
         assert sound.end_s == pytest.approx(7.0, abs=0.01)
         assert np.abs(sound.cut(3.1, 3.9)).max() == 0
         assert np.abs(sound.cut(2.5, 4.5)[:7_000]).min() > 0.1
@@ -363,6 +440,49 @@ class TestSound:
         """Ten seconds are 160,000 samples, so that clips can share a batch."""
         found, _ = read_all(write_sound(tmp_path / "a.wav", tone(24, sample_rate_hz=16_000)), audio=Loudness())
         assert [len(clip.data) for clip in found["audio"]] == [160_000, 160_000, 64_000]
+
+    @pytest.mark.parametrize("silent_s", [0, 7])
+    def test_what_is_read_piece_by_piece_is_what_is_read_at_once(self, tmp_path, silent_s):
+        """Overlapping clips, another rate, and silence before the first word."""
+        samples = tone(24, sample_rate_hz=44_100)
+        samples[: silent_s * 44_100] = 0
+        path = write_sound(tmp_path / "a.wav", samples, sample_rate_hz=44_100)
+        whole = samples_of(whole_sound(path))
+        found, _ = read_all(path, audio=Loudness(), clips=ClipSettings(window_s=5, hop_s=2, min_tail_s=1))
+        assert len(found["audio"]) == 11
+        for clip in found["audio"]:
+            first = round(clip.start_s * 16_000)
+            np.testing.assert_array_equal(clip.data, whole[first : first + len(clip.data)])
+
+    @pytest.mark.slow
+    def test_two_hours_take_no_more_memory_than_ten_minutes(self, tmp_path):
+        """Sound and timestamps are read in pieces."""
+        code = (
+            "import sys\n"
+            "from poise.extract.clips import ClipSettings\n"
+            "from poise.extract.reading import RecordingReader\n"
+            "from tests.extract.plain_encoders import Grey, Loudness\n"
+            "reader = RecordingReader(sys.argv[1], {'video': Grey(), 'audio': Loudness()}, clips=ClipSettings())\n"
+            "n_clips = sum(1 for _ in reader.read())\n"
+            # not getrusage, which counts what the parent had when it forked
+            "peak = next(line for line in open('/proc/self/status') if line.startswith('VmHWM'))\n"
+            "print(n_clips, peak.split()[1])\n"
+        )
+        peaks = {}
+        for minutes in (10, 120):
+            sound = np.tile(tone(60, sample_rate_hz=8_000), minutes)
+            path = write_video(
+                tmp_path / f"{minutes}.mkv",
+                seconds=60 * minutes,
+                fps=5,
+                sound=sound,
+                sample_rate_hz=8_000,
+                sound_codec="pcm_s16le",
+            )
+            done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True)
+            n_clips, peaks[minutes] = map(int, done.stdout.split())
+            assert n_clips == 2 * 6 * minutes
+        assert peaks[120] - peaks[10] < 20_000
 
 
 class TestClipsOfAFile:

@@ -77,6 +77,7 @@ CHANGES_NO_NUMBER = {
     "store": "where to",
     "device": "where the model runs; floating point may differ in the last digits",
     "workers": "how many decode at once",
+    "limits": "when a decoder is given up",
     "retry_failed": "which recordings",
     "progress": "what is told meanwhile",
 }

@@ -18,10 +18,9 @@ from poise.extract.encoders.tiny import save_tiny_videomae, save_tiny_wavlm
 from poise.extract.encoding import encode_file
 from poise.extract.fingerprint import build_spec
 from poise.extract.pipeline import extract
-from poise.extract.prefetch import Prefetcher
 from poise.manifest import Manifest
 from poise.store import FeatureStore, fingerprint
-from tests.extract.plain_encoders import Grey, Loudness, Moody
+from tests.extract.plain_encoders import Grey, Loudness, Meddler, Moody
 from tests.media import cut_off, tone, write_sound, write_video
 
 SHORT_CLIPS = ClipSettings(window_s=2, hop_s=2, min_tail_s=1)
@@ -281,23 +280,18 @@ class TestFailures:
     def test_a_file_that_changes_while_it_is_read_is_not_stored(self, tmp_path):
         """Its features would belong to other bytes than its key."""
         path = write_sound(tmp_path / "a.wav", tone(4, sample_rate_hz=16_000))
-
-        class Meddler(Loudness):
-            def prepare_samples(self, samples):
-                os.utime(path, ns=(1, 1))
-                return samples
-
-        report = run(tmp_path, tmp_path / "s", "a.wav", audio=Meddler())
+        meddler = Meddler(str(path))
+        report = run(tmp_path, tmp_path / "s", "a.wav", audio=meddler)
         assert "changed while it was read" in report.outcomes[0].reason
         assert report.outcomes[0].key is None
-        assert FeatureStore.open(tmp_path / "s").entries(build_spec(Meddler(), SHORT_CLIPS, "pyav", "float16")) == {}
+        assert FeatureStore.open(tmp_path / "s").entries(build_spec(meddler, SHORT_CLIPS, "pyav", "float16")) == {}
 
     def test_impossible_settings_are_refused_before_any_work(self, media, tmp_path):
         """Each message names the option."""
         store = FeatureStore.create(tmp_path / "s")
         manifest = manifest_of(media, "a.mp4")
         with pytest.raises(ExtractSettingsError, match="--workers"):
-            extract(manifest, store, video="motion", audio=None, workers=0)
+            extract(manifest, store, video="motion", audio=None, workers=-1)
         with pytest.raises(ExtractSettingsError, match="both encoders are none"):
             extract(manifest, store, video=None, audio="none")
         with pytest.raises(ExtractSettingsError, match="float16, float32"):
@@ -367,35 +361,6 @@ class TestRunning:
         report = run(tmp_path, tmp_path / "s", *(f"{number}.wav" for number in range(40)))
         assert report.counts["failed"] == 0
         assert FeatureStore.open(tmp_path / "s").verify().ok
-
-    def test_reading_ahead_is_bounded(self):
-        """No more items wait than asked for, whatever the jobs yield."""
-        made = []
-
-        def read(job):
-            for number in range(100):
-                made.append(number)
-                yield job, number
-
-        with Prefetcher([1, 2], read, n_workers=2, max_items=3) as prefetcher:
-            events = iter(prefetcher)
-            next(events)
-            time.sleep(0.2)
-            assert len(made) <= 1 + 3 + 2
-            assert sum(event is not None and event.item is None for event in events) == 2
-        assert len(made) == 200
-
-    def test_an_error_ends_its_job_and_not_the_others(self):
-        """Each job ends once, with its error or without."""
-
-        def read(job):
-            yield job
-            if job == 1:
-                raise MemoryError("too large")
-
-        with Prefetcher([0, 1, 2], read, n_workers=2, max_items=8) as prefetcher:
-            ends = {event.job: event.error for event in prefetcher if event is not None and event.item is None}
-        assert {job: type(error) for job, error in ends.items()} == {0: type(None), 1: MemoryError, 2: type(None)}
 
     def test_the_whole_path_works_with_pretrained_classes(self, media, tmp_path):
         """VideoMAE and WavLM, from decoding to the store, next to the encoders without weights."""

@@ -65,6 +65,13 @@ class Encoder(ABC):
         """
         return {}
 
+    def for_reading(self) -> Encoder:
+        """What decoding processes get of it, by pickle: enough for ``frame_times`` and the ``prepare`` methods.
+
+        Default: all of it. An encoder that has loaded weights leaves them out here.
+        """
+        return self
+
     def load(self) -> None:  # noqa: B027
         """Load what :meth:`encode` needs now, in this thread, before others use the encoder; safe to call twice."""
 

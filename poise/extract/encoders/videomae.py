@@ -6,6 +6,7 @@ Self-Supervised Video Pre-Training", arXiv:2203.12602.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from poise.errors import EncoderError
-from poise.extract.encoders.base import PreparedClip, VideoEncoder
+from poise.extract.encoders.base import Encoder, PreparedClip, VideoEncoder
 from poise.extract.encoders.weights import PREPROCESSOR, Weights
 
 if TYPE_CHECKING:
@@ -174,6 +175,12 @@ class VideoMAEEncoder(VideoEncoder):
     def origin(self) -> Mapping[str, Any]:
         """Where the weights came from, their commit on the hub where known, and the device."""
         return {**self.weights.origin(), "device": str(self._device)}
+
+    def for_reading(self) -> Encoder:
+        """The encoder without its model."""
+        reading = copy.copy(self)
+        reading._model = reading._device = None
+        return reading
 
     def load(self) -> None:
         """Read the weights and put the model on its device."""

@@ -6,6 +6,7 @@ doi:10.1109/JSTSP.2022.3188113.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from poise.errors import EncoderError
-from poise.extract.encoders.base import AudioEncoder, PreparedClip
+from poise.extract.encoders.base import AudioEncoder, Encoder, PreparedClip
 from poise.extract.encoders.weights import PREPROCESSOR, Weights
 
 if TYPE_CHECKING:
@@ -86,6 +87,12 @@ class WavLMEncoder(AudioEncoder):
     def origin(self) -> Mapping[str, Any]:
         """Where the weights came from, their commit on the hub where known, and the device."""
         return {**self.weights.origin(), "device": str(self._device)}
+
+    def for_reading(self) -> Encoder:
+        """The encoder without its model."""
+        reading = copy.copy(self)
+        reading._model = reading._device = None
+        return reading
 
     def load(self) -> None:
         """Read the weights and put the model on its device."""

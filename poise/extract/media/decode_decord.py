@@ -1,4 +1,4 @@
-"""Pictures by decord, under the contract in :mod:`poise.extract.decode`; which frames there are, PyAV's probe says."""
+"""Pictures by decord, under the contract in :mod:`poise.extract.media.decode`; PyAV says which frames there are."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from poise.errors import MediaError, MissingDependencyError
-from poise.extract.probe import Probe, VideoTrack
+from poise.extract.media.heartbeat import beat
+from poise.extract.media.probe import Probe, VideoTrack
 
 MIN_WIDTH_PX = 64
 """decord returns wrong pixels for pictures 16, 24 and 48 pixels wide."""
@@ -24,7 +25,7 @@ def read_frames_decord(
     wanted: Sequence[NDArray[np.int64]],
     prepare: Callable[[NDArray[np.uint8]], NDArray[Any]],
 ) -> Iterator[tuple[int, NDArray[Any]]]:
-    """Frames of some clips; parameters and result as in :func:`poise.extract.decode.read_frames`.
+    """Frames of some clips; parameters and result as in :func:`poise.extract.media.decode.read_frames`.
 
     Raises
     ------
@@ -36,6 +37,7 @@ def read_frames_decord(
     reader = _open(probe, track)
     for clip, indices in enumerate(wanted):
         distinct, places = np.unique(indices, return_inverse=True)
+        beat()
         frames = _read(probe, reader, distinct)
         _check_size(probe, track, frames)
         yield clip, np.stack([prepare(frame) for frame in frames])[places]  # (n_frames, ...)

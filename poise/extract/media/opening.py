@@ -1,7 +1,7 @@
 """Opening a media file safely: only regular files that begin like a known container, only by ffmpeg's file protocol.
 
 ffmpeg follows playlists and URLs that stand inside a file, and waits for ever at a named pipe; nothing of that gets
-past here. What is in the file is for :mod:`poise.extract.probe`.
+past here. What is in the file is for :mod:`poise.extract.media.probe`.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 The contract, version :data:`DECODER_CONTRACT`:
 
-1. **Which file.** Only what :func:`poise.extract.media_file.check_media_file` lets through is opened.
+1. **Which file.** Only what :func:`poise.extract.media.opening.check_media_file` lets through is opened.
 2. **Which stream.** ffmpeg's own best video and best audio stream; attached pictures are no video.
 3. **One clock.** Time 0 is the earliest first timestamp of the two chosen streams, whichever modality is asked for.
    The recording lasts until the later of the two ends. Timestamps count, never frame numbers over a frame rate.
@@ -34,8 +34,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from poise.errors import ExtractSettingsError
-from poise.extract.media_file import open_media
-from poise.extract.probe import Probe, VideoTrack, frame_pts, packets
+from poise.extract.media.opening import open_media
+from poise.extract.media.probe import Probe, VideoTrack, frame_pts, packets
 
 DECODER_CONTRACT = 1
 """Version of the contract above; part of every fingerprint."""
@@ -44,6 +44,9 @@ Decoder = Literal["pyav", "decord"]
 DECODERS: tuple[Decoder, ...] = get_args(Decoder)
 
 PrepareFrame = Callable[[NDArray[np.uint8]], NDArray[Any]]
+
+FAR_S = 10.0
+"""What is not needed for so long is not even read from the disk."""
 
 _THREADS = "NONE"  # workers use the cores already; frame threads cost up to a third more processor time
 
@@ -113,7 +116,7 @@ def read_frames(
     if probe.video is None:
         return iter(())
     if decoder == "decord":
-        from poise.extract.decode_decord import read_frames_decord
+        from poise.extract.media.decode_decord import read_frames_decord
 
         return read_frames_decord(probe, probe.video, wanted, prepare)
     return _read_frames_pyav(probe, probe.video, wanted, prepare)
@@ -122,8 +125,24 @@ def read_frames(
 def _read_frames_pyav(
     probe: Probe, track: VideoTrack, wanted: Sequence[NDArray[np.int64]], prepare: PrepareFrame
 ) -> Iterator[tuple[int, NDArray[Any]]]:
+    leap = _Leap(track)
+    for number, frames in _read_clips(probe, track, wanted, prepare, leap):
+        if frames is not None:
+            yield number, frames
+        elif leap.n_made:
+            # some keyframes are none to begin at (intra refresh, broken indexes): from here on decode everything
+            for later, found in _read_clips(probe, track, wanted[number:], prepare, None):
+                if found is not None:
+                    yield number + later, found
+            return
+
+
+def _read_clips(
+    probe: Probe, track: VideoTrack, wanted: Sequence[NDArray[np.int64]], prepare: PrepareFrame, leap: _Leap | None
+) -> Iterator[tuple[int, NDArray[Any] | None]]:
+    """Clips in order, each with its frames, or None where one of them did not come."""
     clips = _OpenClips(wanted)
-    with closing(_decoded_frames(probe, track)) as frames:
+    with closing(_decoded_frames(probe, track, leap, clips.next_after)) as frames:
         shown: Any = None
         shown_index = -2
         for index, frame in frames:
@@ -139,15 +158,24 @@ def _read_frames_pyav(
             yield from clips.pop_complete(index)
             if clips.done:
                 return
+    yield from clips.pop_complete(len(track.pts))
 
 
-def _decoded_frames(probe: Probe, track: VideoTrack) -> Generator[tuple[int, Any], None, None]:
-    """Frames with their indices in order of presentation; (-1, None) where something could not be decoded."""
+def _decoded_frames(
+    probe: Probe, track: VideoTrack, leap: _Leap | None, next_after: Callable[[int], int | None]
+) -> Generator[tuple[int, Any], None, None]:
+    """Frames with their indices in order of presentation; (-1, None) where something was lost or passed over.
+
+    ``next_after`` tells the next frame that is needed; with a ``leap``, what is not needed may be passed over.
+    """
     with closing(open_media(probe.path)) as container:
         stream: Any = container.streams[track.stream]
         stream.thread_type = _THREADS
-        broken = False
-        for packet in packets(container, [stream]):
+        broken, last = False, -1
+        source = packets(container, [stream])
+        while (packet := next(source, None)) is not None:
+            if leap is not None and not leap.lands_on(packet):
+                continue
             if broken and packet.size and not packet.is_keyframe:
                 continue
             try:
@@ -162,7 +190,71 @@ def _decoded_frames(probe: Probe, track: VideoTrack) -> Generator[tuple[int, Any
             for frame in frames:
                 pts = frame_pts(frame)
                 if pts is not None and not frame.is_corrupt:
-                    yield int(np.searchsorted(track.pts, pts, side="right")) - 1, frame
+                    index = int(np.searchsorted(track.pts, pts, side="right")) - 1
+                    last = max(last, index)
+                    yield index, frame
+            if leap is not None and leap.begin(last, next_after(last)):
+                stream.codec_context.flush_buffers()
+                yield -1, None
+                if leap.is_far:
+                    source = _seek(container, stream, leap.target, source)
+
+
+def _seek(container: Any, stream: Any, pts: int, source: Iterator[Any]) -> Iterator[Any]:
+    """Packets from a keyframe on; where a file cannot be sought in, all that follow."""
+    try:
+        container.seek(pts, stream=stream)
+    except av.error.FFmpegError:
+        return source
+    return packets(container, [stream])
+
+
+class _Leap:
+    """Passing over packets from which no frame is needed: decoding begins anew at a keyframe.
+
+    What is shown from a keyframe on never refers to what comes before it, so the pixels are the same.
+
+    Attributes
+    ----------
+    target : int
+        Timestamp of the keyframe where the leap ends.
+    is_far : bool
+        Whether it is long enough for a seek to pay.
+    n_made : int
+        Leaps so far.
+    """
+
+    def __init__(self, track: VideoTrack) -> None:
+        self._track = track
+        self._decoded: int | None = None  # the last keyframe that was decoded
+        self._is_under_way = False
+        self.target = 0
+        self.is_far = False
+        self.n_made = 0
+
+    def lands_on(self, packet: Any) -> bool:
+        """Whether a packet is to be decoded."""
+        is_keyframe = packet.is_keyframe and packet.pts is not None
+        if self._is_under_way and not (is_keyframe and packet.pts == self.target):
+            return False
+        self._is_under_way = False
+        if is_keyframe:
+            self._decoded = packet.pts if self._decoded is None else max(packet.pts, self._decoded)
+        return True
+
+    def begin(self, last: int, needed: int | None) -> bool:
+        """Leap, if there is a keyframe between the frame that came last and the one that is needed next."""
+        if needed is None or self._decoded is None:
+            return False
+        number = int(np.searchsorted(self._track.keyframes, self._track.pts[needed], side="right")) - 1
+        if number < 0 or self._track.keyframes[number] <= self._decoded:
+            return False
+        self.target = int(self._track.keyframes[number])
+        landing = int(np.searchsorted(self._track.pts, self.target))
+        self.is_far = bool(self._track.times_s[landing] - self._track.times_s[max(last, 0)] > FAR_S)
+        self._is_under_way = True
+        self.n_made += 1
+        return True
 
 
 def _upright_rgb(frame: Any) -> NDArray[np.uint8]:
@@ -179,20 +271,25 @@ class _OpenClips:
         self._wanted = wanted
         self._open = deque(range(len(wanted)))
         self._frames: dict[int, NDArray[Any]] = {}
-        self._needed = {int(index) for clip in wanted for index in clip}
+        self._needed = np.unique(np.concatenate(wanted)) if wanted else np.empty(0, np.int64)
 
     @property
     def done(self) -> bool:
         return not self._open
 
     def wants(self, index: int) -> bool:
-        return index in self._needed and index not in self._frames
+        return self.next_after(index - 1) == index and index not in self._frames
+
+    def next_after(self, index: int) -> int | None:
+        """The first frame after ``index`` that a clip needs."""
+        place = int(np.searchsorted(self._needed, index, side="right"))
+        return int(self._needed[place]) if place < len(self._needed) else None
 
     def put(self, index: int, prepared: NDArray[Any]) -> None:
         self._frames[index] = prepared
 
-    def pop_complete(self, index: int) -> Iterator[tuple[int, NDArray[Any]]]:
-        """Clips whose last frame is behind ``index`` or is it: complete, or given up."""
+    def pop_complete(self, index: int) -> Iterator[tuple[int, NDArray[Any] | None]]:
+        """Clips whose last frame is behind ``index`` or is it, with their frames; None if one did not come."""
         while self._open and self._wanted[self._open[0]][-1] <= index:
             clip = self._open.popleft()
             frames = [self._frames.get(int(i)) for i in self._wanted[clip]]
@@ -200,5 +297,4 @@ class _OpenClips:
             first = self._wanted[self._open[0]][0] if self._open else index + 1
             for old in [i for i in self._frames if i < first]:
                 del self._frames[old]
-            if len(present) == len(frames):
-                yield clip, np.stack(present)  # (n_frames, ...)
+            yield clip, np.stack(present) if len(present) == len(frames) else None  # (n_frames, ...)

@@ -1,12 +1,13 @@
 """What a media file holds, found by reading its packets once: streams, timestamps, and where they end.
 
-Nothing here makes pictures or sound of them; decoding lives in :mod:`poise.extract.decode` and
-:mod:`poise.extract.sound`.
+Nothing here makes pictures or sound of them; decoding lives in :mod:`poise.extract.media.decode` and
+:mod:`poise.extract.media.sound`.
 """
 
 from __future__ import annotations
 
 import os
+from array import array
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -21,7 +22,8 @@ from av.stream import Disposition
 from numpy.typing import NDArray
 
 from poise.errors import MediaError
-from poise.extract.media_file import check_media_file, open_media
+from poise.extract.media.heartbeat import beat
+from poise.extract.media.opening import check_media_file, open_media
 from poise.store.schema import Modality
 
 MAX_LOST_SHARE = 0.02
@@ -43,6 +45,8 @@ class VideoTrack:
         Presentation timestamps in the stream's own unit, ascending, each once.
     times_s : ndarray of shape (n_frames,), float64
         The same in seconds on the recording's clock.
+    keyframes : ndarray of shape (n_keyframes,), int64
+        Those of them from which decoding can begin; none where the file does not tell.
     end_s : float
         When the last frame goes, in seconds on the recording's clock.
     declared_end_s : float or None
@@ -54,6 +58,7 @@ class VideoTrack:
     stream: int
     pts: NDArray[np.int64]
     times_s: NDArray[np.float64]
+    keyframes: NDArray[np.int64]
     end_s: float
     declared_end_s: float | None
     width: int
@@ -123,7 +128,8 @@ class _Scan:
     """What the packets of one stream said, in seconds of the container's clock."""
 
     stream: Any
-    pts: list[int] = field(default_factory=list)
+    pts: array[int] = field(default_factory=lambda: array("q"))
+    keyframes: array[int] = field(default_factory=lambda: array("q"))
     last_pts: int | None = None
     last_duration: int = 0
     total_duration: int = 0
@@ -172,7 +178,7 @@ def probe(path: str | os.PathLike[str]) -> Probe:
         if scans:
             _scan(container, scans, audio)
         if video is not None and video.n_without_pts:
-            video.pts = _decoded_pts(checked, video.stream.index)
+            video.pts, video.keyframes = _decoded_pts(checked, video.stream.index), array("q")
         video, audio = _with_content(video, audio, without)
         if video is None and audio is None:
             raise MediaError(
@@ -192,6 +198,7 @@ def packets(container: InputContainer, streams: Sequence[Any]) -> Iterator[Packe
         except IndexError:
             source = container.demux(streams)  # PyAV does not know streams that begin in the middle: read on
             continue
+        beat()
         yield packet
 
 
@@ -229,6 +236,8 @@ def _scan(container: InputContainer, scans: dict[int, _Scan], audio: _Scan | Non
         scan.add(packet)
         if scan is not audio and packet.pts is not None:
             scan.pts.append(packet.pts)
+            if packet.is_keyframe:
+                scan.keyframes.append(packet.pts)
 
 
 def _find_first_sound(packet: Packet[Any], scan: _Scan) -> None:
@@ -241,17 +250,17 @@ def _find_first_sound(packet: Packet[Any], scan: _Scan) -> None:
         scan.first_s = float(frames[0].time) if frames[0].time is not None else 0.0
 
 
-def _decoded_pts(path: Path, index: int) -> list[int]:
+def _decoded_pts(path: Path, index: int) -> array[int]:
     """Timestamps of the frames themselves, for containers (AVI) whose packets have none."""
-    found = []
+    found = array("q")
     with closing(open_media(path)) as container:
         stream = container.streams[index]
         for packet in packets(container, [stream]):
             try:
-                found += [frame_pts(frame) for frame in packet.decode()]
+                found.extend(pts for frame in packet.decode() if (pts := frame_pts(frame)) is not None)
             except av.error.FFmpegError:
                 continue
-    return [pts for pts in found if pts is not None]
+    return found
 
 
 def _with_content(
@@ -279,6 +288,7 @@ def _build(
             stream=video.stream.index,
             pts=pts,
             times_s=pts.astype(np.float64) * video.unit_s - origin_s,
+            keyframes=np.unique(np.array(video.keyframes, dtype=np.int64)),
             end_s=video.seconds(int(pts[-1]) + _last_duration(video, pts)) - origin_s,
             declared_end_s=_declared_end(container, video, origin_s),
             width=int(video.stream.codec_context.width),

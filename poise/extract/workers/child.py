@@ -1,0 +1,163 @@
+"""What a decoding process does: read the files it is told to, and send their clips back.
+
+A file may crash it, hang it or fill its memory; whoever started it, :mod:`poise.extract.workers.process`, notices.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import pickle
+import signal
+import socket
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from poise.errors import EncoderError, MediaError, PoiseError
+from poise.extract.clips import ClipSettings
+from poise.extract.encoders.base import Encoder
+from poise.extract.media.decode import Decoder
+from poise.extract.media.heartbeat import listen
+from poise.extract.media.probe import Probe, probe
+from poise.extract.reading import Notes, RecordingReader, describe_error
+from poise.extract.workers.channel import Channel, ChannelClosedError
+from poise.store.schema import Modality
+
+_PR_SET_PDEATHSIG = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setup:
+    """What a decoding process is told first.
+
+    Attributes
+    ----------
+    encoders : bytes
+        Pickle of a dict of modality to Encoder; apart, so that one that cannot be read is an error like others.
+    clips : ClipSettings
+        How recordings are cut.
+    decoder : {"pyav", "decord"}
+        What decodes the pictures.
+    memory_bytes : int
+        Memory it may take.
+    """
+
+    encoders: bytes
+    clips: ClipSettings
+    decoder: Decoder
+    memory_bytes: int
+
+
+@dataclass(frozen=True)
+class Request:
+    """One modality of one file."""
+
+    path: Path
+    modality: Modality
+
+
+@dataclass(frozen=True)
+class Began:
+    """The first answer to a request: what is known before anything is decoded."""
+
+    duration_s: float
+
+
+@dataclass(frozen=True)
+class Ended:
+    """The last answer to a request that went well; clips come before it, each as it is."""
+
+    notes: Notes
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The last answer to a request that did not go well."""
+
+    error: Exception
+
+
+class Alive:
+    """A sign of life."""
+
+
+def main(descriptor: int) -> None:
+    """Serve until the other side is gone.
+
+    Parameters
+    ----------
+    descriptor : int
+        A connected socket.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for whoever started this process
+    _die_with_parent()
+    channel = Channel(socket.socket(fileno=descriptor))
+    try:
+        setup: Setup = channel.receive()
+        try:
+            encoders: Mapping[Modality, Encoder] = pickle.loads(setup.encoders)  # noqa: S301  from our own parent
+        except Exception as error:  # noqa: BLE001  a class that is not where its module says it is
+            channel.send(Failed(_not_found(error)))
+            return
+        channel.send(Alive())
+        _limit_memory(setup.memory_bytes)
+        listen(lambda: channel.send(Alive()))
+        _serve(channel, encoders, setup)
+    except ChannelClosedError:
+        return
+
+
+def _serve(channel: Channel, encoders: Mapping[Modality, Encoder], setup: Setup) -> None:
+    known: dict[tuple[Path, int, int, int], Probe] = {}
+    while True:
+        request: Request = channel.receive()
+        encoder = encoders[request.modality]
+        reader = RecordingReader(request.path, {request.modality: encoder}, clips=setup.clips, decoder=setup.decoder)
+        try:
+            status = os.stat(request.path)
+            stamp = (request.path, status.st_ino, status.st_size, status.st_mtime_ns)
+            if stamp not in known:
+                known = {stamp: probe(request.path)}
+            channel.send(Began(known[stamp].duration_s))
+            for _, clip in reader.read(known[stamp]):
+                channel.send(clip)
+        except ChannelClosedError:
+            raise
+        except Exception as error:  # noqa: BLE001  a file must cost no more than itself
+            channel.send(Failed(_portable(error)))
+        else:
+            channel.send(Ended(reader.notes[request.modality]))
+
+
+def _portable(error: Exception) -> Exception:
+    """The error if it can be sent, or else one that says the same."""
+    try:
+        pickle.loads(pickle.dumps(error))  # noqa: S301  it was made here
+    except Exception:  # noqa: BLE001  what pickling raises depends on what is pickled
+        return MediaError(describe_error(error))
+    return error if isinstance(error, PoiseError) else MediaError(describe_error(error))
+
+
+def _not_found(error: Exception) -> EncoderError:
+    return EncoderError(
+        f"The encoder cannot be taken into a decoding process: {describe_error(error)}. Put its class into a module "
+        "that can be imported, or decode in this process with workers=0."
+    )
+
+
+def _limit_memory(n_bytes: int) -> None:
+    if sys.platform == "win32":
+        return
+    import resource
+
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    limit = n_bytes if hard == resource.RLIM_INFINITY else min(n_bytes, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
+
+
+def _die_with_parent() -> None:
+    """End when whoever started this process ends, also in the middle of a file that never ends (Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -1,0 +1,144 @@
+"""Reading ahead: threads that work through jobs and hand their items over in a queue of bounded size.
+
+What the items are is none of its business, nor what reads them: each thread has a reader of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, closing
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Generic, TypeVar
+
+JobT = TypeVar("JobT")
+ItemT = TypeVar("ItemT")
+ReaderT = TypeVar("ReaderT")
+
+IDLE_S = 1.0
+_JOIN_S = 3.0
+
+
+@dataclass(frozen=True)
+class Event(Generic[JobT, ItemT]):
+    """An item of a job; or, without an item, that the job is over, with the error that ended it."""
+
+    job: JobT
+    item: ItemT | None = None
+    error: Exception | None = None
+
+
+def default_workers() -> int:
+    """One thread for each core but the one that feeds the encoders; 16 at most."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(16, max(1, cores - 1))
+
+
+class Prefetcher(Generic[JobT, ItemT, ReaderT]):
+    """Worker threads over a list of jobs; a context manager and an iterable of events.
+
+    Parameters
+    ----------
+    jobs : sequence
+        What to read, in this order.
+    make_reader : callable
+        Makes what one worker reads with, a context manager; it is given an event that is set when all is to stop.
+    read : callable
+        Yields the items of one job; called in a worker, with its reader.
+    n_workers : int
+        Jobs read at the same time.
+    size_of : callable
+        Size of an item.
+    max_size : int
+        Size of all items that wait; what bounds the memory. One item may always wait.
+    """
+
+    def __init__(
+        self,
+        jobs: Sequence[JobT],
+        make_reader: Callable[[threading.Event], AbstractContextManager[ReaderT]],
+        read: Callable[[JobT, ReaderT], Iterator[ItemT]],
+        *,
+        n_workers: int,
+        size_of: Callable[[ItemT], int],
+        max_size: int,
+    ) -> None:
+        self._n_jobs = len(jobs)
+        self._jobs = iter(jobs)
+        self._make_reader = make_reader
+        self._read = read
+        self._size_of = size_of
+        self._free = max_size
+        self._waiting: deque[tuple[Event[JobT, ItemT], int]] = deque()
+        self._change = threading.Condition()
+        self._stop = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._work, name=f"poise-read-{number}", daemon=True)
+            for number in range(min(n_workers, self._n_jobs))
+        ]
+
+    def __enter__(self) -> Prefetcher[JobT, ItemT, ReaderT]:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        with self._change:
+            self._change.notify_all()
+        for thread in self._threads:
+            thread.join(_JOIN_S)
+
+    def __iter__(self) -> Iterator[Event[JobT, ItemT] | None]:
+        """Events as they come; None when none came for a second."""
+        left = self._n_jobs
+        while left:
+            event = self._take()
+            left -= event is not None and event.item is None
+            yield event
+
+    def _take(self) -> Event[JobT, ItemT] | None:
+        with self._change:
+            if not self._change.wait_for(lambda: self._waiting, timeout=IDLE_S):
+                return None
+            event, size = self._waiting.popleft()
+            self._free += size
+            self._change.notify_all()
+        return event
+
+    def _work(self) -> None:
+        with self._make_reader(self._stop) as reader:
+            while not self._stop.is_set():
+                with self._change:
+                    job = next(self._jobs, None)
+                if job is None:
+                    return
+                error = None
+                try:
+                    self._read_one(job, reader)
+                except Exception as caught:  # noqa: BLE001
+                    # whatever a media file does to a decoder ends this job and not the run
+                    error = caught
+                self._put(Event(job, error=error), 0)
+
+    def _read_one(self, job: JobT, reader: ReaderT) -> None:
+        items = self._read(job, reader)
+        with closing(items):  # type: ignore[type-var]
+            for item in items:
+                if not self._put(Event(job, item), self._size_of(item)):
+                    return
+
+    def _put(self, event: Event[JobT, ItemT], size: int) -> bool:
+        with self._change:
+            self._change.wait_for(lambda: self._stop.is_set() or size <= self._free or not self._waiting)
+            if self._stop.is_set():
+                return False
+            self._free -= size
+            self._waiting.append((event, size))
+            self._change.notify_all()
+        return True

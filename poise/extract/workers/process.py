@@ -1,0 +1,309 @@
+"""Decoding in a process that may die: started, listened to, and replaced, by a thread of the run.
+
+What it does inside is in :mod:`poise.extract.workers.child`.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Protocol
+
+from poise.errors import DecoderDiedError, EncoderError, ExtractSettingsError
+from poise.extract.clips import ClipSettings
+from poise.extract.encoders.base import Encoder, PreparedClip
+from poise.extract.media.decode import Decoder
+from poise.extract.media.probe import probe
+from poise.extract.reading import Notes, RecordingReader, describe_error
+from poise.extract.workers.channel import Channel, ChannelClosedError, SilentError
+from poise.extract.workers.child import Alive, Began, Ended, Failed, Request, Setup
+from poise.store.schema import Modality
+
+_START_S = 120.0
+_END_S = 2.0
+_GB = 1 << 30
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecodeLimits:
+    """What a decoding process may do before it is ended.
+
+    Parameters
+    ----------
+    stall_s : float
+        How long it may show no sign of life, seconds.
+    memory_gb : float
+        Memory that it may take, GB.
+
+    Raises
+    ------
+    ExtractSettingsError
+        A limit is too small to decode anything.
+    """
+
+    stall_s: float = 60.0
+    memory_gb: float = 4.0
+
+    def __post_init__(self) -> None:
+        if not self.stall_s >= 1:
+            raise ExtractSettingsError(f"stall_s is {self.stall_s}. Expected 1 second or more, as --stall 60.")
+        if not self.memory_gb >= 0.5:
+            raise ExtractSettingsError(
+                f"memory_gb is {self.memory_gb}. Expected half a GB or more, as --decoder-memory 4."
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """How files are read.
+
+    Attributes
+    ----------
+    clips : ClipSettings
+        How recordings are cut.
+    decoder : {"pyav", "decord"}
+        What decodes the pictures.
+    limits : DecodeLimits
+        When a decoding process is ended.
+    """
+
+    clips: ClipSettings
+    decoder: Decoder
+    limits: DecodeLimits = field(default_factory=DecodeLimits)
+
+
+class ClipSource(Protocol):
+    """Where the clips of a file come from.
+
+    Attributes
+    ----------
+    duration_s : float
+        Length of the recording that was asked for last, seconds; NaN until known.
+    notes : Notes
+        What was found of it; complete once its clips are exhausted.
+    """
+
+    duration_s: float
+    notes: Notes
+
+    def clips(self, path: Path, modality: Modality) -> Iterator[PreparedClip]:
+        """Clips of one modality of a file, in order of time.
+
+        Raises
+        ------
+        MediaError
+            The file cannot be read.
+        """
+
+
+class HereSource:
+    """Clips decoded in this process; a context manager."""
+
+    def __init__(self, encoders: Mapping[Modality, Encoder], reading: Reading) -> None:
+        self._encoders = encoders
+        self._reading = reading
+        self.duration_s = float("nan")
+        self.notes = Notes()
+
+    def __enter__(self) -> HereSource:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+    def clips(self, path: Path, modality: Modality) -> Iterator[PreparedClip]:
+        """See :meth:`ClipSource.clips`."""
+        reader = RecordingReader(
+            path, {modality: self._encoders[modality]}, clips=self._reading.clips, decoder=self._reading.decoder
+        )
+        found = probe(path)
+        self.duration_s = found.duration_s
+        for _, clip in reader.read(found):
+            yield clip
+        self.notes = reader.notes[modality]
+
+
+def clip_sources(
+    encoders: Mapping[Modality, Encoder], reading: Reading, *, in_processes: bool
+) -> Callable[[threading.Event], AbstractContextManager[ClipSource]]:
+    """What makes the source that one worker reads from, given the event that stops it.
+
+    Call it before the encoders load their weights.
+
+    Raises
+    ------
+    EncoderError
+        An encoder cannot be pickled, which decoding processes need.
+    """
+    if not in_processes or sys.platform == "win32":  # sockets are not handed to children there
+        return lambda _stop: HereSource(encoders, reading)
+    try:
+        pickled = pickle.dumps({modality: encoder.for_reading() for modality, encoder in encoders.items()})
+    except Exception as error:
+        raise EncoderError(
+            f"An encoder cannot be sent to decoding processes: {describe_error(error)}. Keep what cannot be pickled "
+            "out of what its for_reading() gives, or decode in this process with workers=0."
+        ) from error
+    return lambda stop: DecodeProcess(pickled, reading, stop=stop)
+
+
+class DecodeProcess:
+    """A process that decodes files; a context manager, used by one thread.
+
+    It is started when it is needed. A file that kills it, hangs it or takes too much memory is an error of that file,
+    and the next file gets a new process.
+
+    Parameters
+    ----------
+    encoders : bytes
+        Pickle of a dict of modality to Encoder.
+    reading : Reading
+        How files are read.
+    stop : threading.Event
+        Set when nothing more is wanted.
+    """
+
+    def __init__(self, encoders: bytes, reading: Reading, *, stop: threading.Event) -> None:
+        self._setup = Setup(
+            encoders=encoders,
+            clips=reading.clips,
+            decoder=reading.decoder,
+            memory_bytes=round(reading.limits.memory_gb * _GB),
+        )
+        self._limits = reading.limits
+        self._stop = stop
+        self._process: subprocess.Popen[bytes] | None = None
+        self._channel: Channel | None = None
+        self._complaints: IO[bytes] | None = None
+        self.duration_s = float("nan")
+        self.notes = Notes()
+
+    def __enter__(self) -> DecodeProcess:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._end()
+
+    def clips(self, path: Path, modality: Modality) -> Iterator[PreparedClip]:
+        """See :meth:`ClipSource.clips`.
+
+        Raises
+        ------
+        DecoderDiedError
+            The process crashed or hung on this file.
+        """
+        self.duration_s, self.notes = float("nan"), Notes()
+        completed = False
+        try:
+            for message in self._answers(Request(path, modality)):
+                if isinstance(message, PreparedClip):
+                    yield message
+                elif isinstance(message, Began):
+                    self.duration_s = message.duration_s
+                elif isinstance(message, Ended):
+                    self.notes = message.notes
+                elif isinstance(message, Failed):
+                    completed = True
+                    raise message.error
+            completed = True
+        finally:
+            if not completed:  # it died, or nobody wants the rest: what is still on its way must not be taken for more
+                self._end()
+
+    def _answers(self, request: Request) -> Iterator[Any]:
+        channel = self._started()
+        try:
+            channel.send(request)
+            while True:
+                message = self._receive(channel, self._limits.stall_s)
+                if not isinstance(message, Alive):
+                    yield message
+                if isinstance(message, Ended | Failed):
+                    return
+        except ChannelClosedError as error:
+            raise DecoderDiedError(f"{request.path}: {self._how_it_ended()}", again=True) from error
+        except SilentError as error:
+            raise DecoderDiedError(
+                f"{request.path}: the decoder showed no sign of life for {self._limits.stall_s:g} s and was ended. If "
+                "the disk is that slow, allow more with --stall.",
+                again=False,
+            ) from error
+
+    def _receive(self, channel: Channel, timeout_s: float) -> Any:
+        return channel.receive(timeout_s=timeout_s, keep_waiting=lambda: not self._stop.is_set())
+
+    def _started(self) -> Channel:
+        if self._channel is not None:
+            return self._channel
+        mine, its = socket.socketpair()
+        self._complaints = tempfile.TemporaryFile()  # noqa: SIM115  closed with the process
+        code = (
+            f"import sys; sys.path[:] = {sys.path!r}; "
+            f"from poise.extract.workers.child import main; main({its.fileno()})"
+        )
+        # one thread: there is a process for each core
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+        with its:
+            self._process = subprocess.Popen(  # noqa: S603  our own program
+                [sys.executable, "-c", code],
+                pass_fds=[its.fileno()],
+                stdin=subprocess.DEVNULL,
+                stderr=self._complaints,
+                env=environment,
+            )
+        channel = self._channel = Channel(mine)
+        try:
+            channel.send(self._setup)
+            message = self._receive(channel, _START_S)
+        except (ChannelClosedError, SilentError) as error:
+            if self._stop.is_set():
+                raise DecoderDiedError("The run was stopped.", again=False) from error
+            raise EncoderError(f"A decoding process does not start: {self._how_it_ended()}") from error
+        if isinstance(message, Failed):
+            raise message.error
+        return channel
+
+    def _how_it_ended(self) -> str:
+        if self._process is None:
+            return "the decoder is gone."
+        try:
+            code = self._process.wait(_END_S)
+        except subprocess.TimeoutExpired:
+            return "the decoder stopped answering."
+        complaint = self._last_complaint()
+        if code < 0:
+            name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
+            hint = "; the machine may have run out of memory" if name == "SIGKILL" else ""
+            return f"the decoder crashed ({name}{hint}){complaint}."
+        return f"the decoder ended with code {code}{complaint}."
+
+    def _last_complaint(self) -> str:
+        if self._complaints is None:
+            return ""
+        self._complaints.seek(0, os.SEEK_END)
+        self._complaints.seek(max(0, self._complaints.tell() - 4096))
+        lines = self._complaints.read().decode("utf-8", "replace").split("\n")
+        last = next((line.strip() for line in reversed(lines) if line.strip()), "")
+        return f": {last}" if last else ""
+
+    def _end(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+        for item in (self._channel, self._complaints):
+            if item is not None:
+                item.close()
+        self._process = self._channel = self._complaints = None
