@@ -17,6 +17,7 @@ from poise.errors import EncoderError, InvalidFeaturesError
 from poise.extract.clips import ClipSettings
 from poise.extract.encoders.base import Encoder, PreparedClip
 from poise.extract.media.decode import check_decoder
+from poise.extract.quality import summarise
 from poise.extract.reading import Notes, RecordingReader
 from poise.store.schema import Modality, Outcome
 
@@ -35,7 +36,7 @@ class EncodedModality(NamedTuple):
     clip_times : ndarray of shape (n_clips, 2), float64
         Start and end of each clip in seconds.
     flags : tuple of str
-        Words that qualify it.
+        Words that qualify it, and clips of it as ``dark:0-3,7``.
     reason : str
         Why it is missing, or what about it is incomplete.
     """
@@ -59,6 +60,7 @@ class Collected:
     def __init__(self, dim: int) -> None:
         self._dim = dim
         self._times: list[tuple[float, float]] = []
+        self._flags: list[tuple[str, ...]] = []
         self._embeddings: list[NDArray[np.float32]] = []
 
     def __len__(self) -> int:
@@ -67,16 +69,16 @@ class Collected:
     def add(self, clip: PreparedClip, embedding: NDArray[np.float32]) -> None:
         """Take the embedding (dim,) of the next clip."""
         self._times.append((clip.start_s, clip.end_s))
+        self._flags.append(clip.flags)
         self._embeddings.append(embedding)
 
     def finish(self, notes: Notes) -> EncodedModality:
         """All of it, with what the reader noted."""
+        flags = tuple(sorted({*notes.flags, *summarise(self._flags)}))
         if not self._times:
             none = np.empty((0, self._dim), np.float32), np.empty((0, 2), np.float64)
-            return EncodedModality(*none, flags=tuple(sorted(notes.flags)), reason=notes.reason)
-        return EncodedModality(
-            np.stack(self._embeddings), np.array(self._times, np.float64), tuple(sorted(notes.flags)), notes.reason
-        )
+            return EncodedModality(*none, flags=flags, reason=notes.reason)
+        return EncodedModality(np.stack(self._embeddings), np.array(self._times, np.float64), flags, notes.reason)
 
 
 _ENOUGH_FAILURES = 8

@@ -20,6 +20,7 @@ from poise.extract.encoders.base import AudioEncoder, Encoder, PreparedClip, Vid
 from poise.extract.media.decode import Decoder, frames_on_screen, read_frames
 from poise.extract.media.probe import Probe, VideoTrack, probe
 from poise.extract.media.sound import SoundReader
+from poise.extract.quality import glance, judge_picture, judge_sound
 from poise.store.schema import Modality
 
 SHARE_OF_SHORT_CLIP = 0.9
@@ -150,8 +151,14 @@ class RecordingReader:
         wanted = [
             frames_on_screen(encoder.frame_times(span.covered_start_s, span.covered_end_s), track) for span in spans
         ]
-        for number, frames in read_frames(found, wanted, encoder.prepare_frame, decoder=self._decoder):
-            yield spans[number].clip(frames, track.times_s[wanted[number]])
+
+        def prepare(frame: NDArray[np.uint8]) -> tuple[NDArray[Any], NDArray[np.float32]]:
+            return encoder.prepare_frame(frame), glance(frame)
+
+        for number, frames in read_frames(found, wanted, prepare, decoder=self._decoder):
+            times_s = track.times_s[wanted[number]]
+            data = np.stack([prepared for prepared, _ in frames])  # (n_frames, ...)
+            yield spans[number].clip(data, times_s, judge_picture([seen for _, seen in frames], times_s))
         _note_lost(notes, len(spans), "picture")
 
     def _read_audio(self, found: Probe, times: NDArray[np.float64], encoder: AudioEncoder) -> Iterator[PreparedClip]:
@@ -176,8 +183,9 @@ class RecordingReader:
                         continue
                     if any(_overlap_s(span, gap) > 0 for gap in sound.gaps):
                         notes.flags.add("sound-gap")
-                    samples = encoder.prepare_samples(sound.cut(span.covered_start_s, span.covered_end_s))
-                    yield span.clip(samples, _NO_TIMES)
+                    samples = sound.cut(span.covered_start_s, span.covered_end_s)
+                    words = judge_sound(samples, sound.sample_rate_hz)
+                    yield span.clip(encoder.prepare_samples(samples), _NO_TIMES, words)
         if sound.sanitised:
             notes.add("sound-sanitised")
         if not n_expected:
@@ -213,8 +221,8 @@ class _Span:
     def covered_s(self) -> float:
         return self.covered_end_s - self.covered_start_s
 
-    def clip(self, data: NDArray[Any], times_s: NDArray[np.float64]) -> PreparedClip:
-        return PreparedClip(start_s=self.start_s, end_s=self.end_s, data=data, times_s=times_s)
+    def clip(self, data: NDArray[Any], times_s: NDArray[np.float64], flags: tuple[str, ...]) -> PreparedClip:
+        return PreparedClip(start_s=self.start_s, end_s=self.end_s, data=data, times_s=times_s, flags=flags)
 
 
 def _overlap_s(span: _Span, other: tuple[float, float]) -> float:

@@ -43,7 +43,7 @@ def every_frame(path, decoder="pyav"):
     """All frames of a file, decoded."""
     found = probe(path)
     (clip,) = read_frames(found, [np.arange(len(found.video.pts))], lambda frame: frame, decoder=decoder)
-    return clip[1]
+    return np.stack(clip[1])
 
 
 class TestWhichFile:
@@ -175,7 +175,9 @@ class TestFrames:
         prepared = []
         wanted = [np.array([0, 10, 20]), np.array([10, 20, 30]), np.array([20, 20, 40])]
         clips = dict(read_frames(probe(path), wanted, lambda f: prepared.append(1) or f[:1, 0, 0]))
-        assert [np.round(clips[i][:, 0] / 2).astype(int).tolist() for i in range(3)] == [list(w) for w in wanted]
+        assert [np.round(np.stack(clips[i])[:, 0] / 2).astype(int).tolist() for i in range(3)] == [
+            list(w) for w in wanted
+        ]
         assert len(prepared) == 5
 
     @pytest.mark.parametrize("rotation", [90, 180, 270])

@@ -132,6 +132,19 @@ class TestTheStore:
                 np.testing.assert_array_equal(stored.values[rows], encoded.embeddings)
                 np.testing.assert_array_equal(stored.clip_times[rows], encoded.clip_times)
 
+    def test_flags_tell_which_clips_mean_little(self, tmp_path):
+        """In the outcome and in the store, with the numbers of the clips; the clips are stored all the same."""
+        quiet = np.concatenate([tone(4, level=0.004), tone(4), tone(2, level=0.004)])
+        dark = lambda _, time_s: np.full((1, 1, 3), 5 if time_s < 2 else 200 - int(9 * time_s), np.uint8)  # noqa: E731
+        write_video(tmp_path / "a.mp4", seconds=10, fps=10, sound=quiet, picture=dark)
+        outcome = run(tmp_path, tmp_path / "s", "a.mp4").outcomes[0]
+        assert (outcome.outcome, outcome.n_clips) == ("stored", 5)
+        assert outcome.flags == ("blank", "blank:0-4", "dark:0", "quiet", "quiet:0-1,4")
+        entry = FeatureStore.open(tmp_path / "s").entries(build_spec(Loudness(), SHORT_CLIPS, "pyav", "float16"))[
+            outcome.key
+        ]
+        assert entry.flags == ("quiet", "quiet:0-1,4")
+
     def test_a_second_run_does_nothing(self, media, tmp_path, monkeypatch):
         """Everything is there already; no file is decoded and nothing is written."""
         paths = ("a.mp4", "copy_of_a.mp4", "mute.mp4", "silence.wav")

@@ -26,12 +26,15 @@ class PreparedClip:
     times_s : ndarray of shape (n_frames,), float64
         Video: the timestamp that each frame really has, seconds from the start of the recording. The same time
         twice is the same frame twice. Audio: empty.
+    flags : tuple of str
+        Words that qualify it, see :mod:`poise.extract.quality`.
     """
 
     start_s: float
     end_s: float
     data: NDArray[Any]
     times_s: NDArray[np.float64]
+    flags: tuple[str, ...] = ()
 
 
 class Encoder(ABC):

@@ -43,7 +43,7 @@ DECODER_CONTRACT = 1
 Decoder = Literal["pyav", "decord"]
 DECODERS: tuple[Decoder, ...] = get_args(Decoder)
 
-PrepareFrame = Callable[[NDArray[np.uint8]], NDArray[Any]]
+PrepareFrame = Callable[[NDArray[np.uint8]], Any]
 
 FAR_S = 10.0
 """What is not needed for so long is not even read from the disk."""
@@ -87,7 +87,7 @@ def frames_on_screen(times_s: NDArray[np.float64], track: VideoTrack) -> NDArray
 
 def read_frames(
     probe: Probe, wanted: Sequence[NDArray[np.int64]], prepare: PrepareFrame, *, decoder: Decoder = "pyav"
-) -> Iterator[tuple[int, NDArray[Any]]]:
+) -> Iterator[tuple[int, list[Any]]]:
     """Decode the frames of some clips, each once, and hand each to ``prepare`` at once.
 
     Parameters
@@ -105,8 +105,8 @@ def read_frames(
     ------
     clip : int
         Number of a clip whose frames could all be decoded. Other clips are left out.
-    frames : ndarray of shape (n_frames, ...)
-        Its prepared frames.
+    frames : list
+        Its n_frames prepared frames.
 
     Raises
     ------
@@ -124,7 +124,7 @@ def read_frames(
 
 def _read_frames_pyav(
     probe: Probe, track: VideoTrack, wanted: Sequence[NDArray[np.int64]], prepare: PrepareFrame
-) -> Iterator[tuple[int, NDArray[Any]]]:
+) -> Iterator[tuple[int, list[Any]]]:
     leap = _Leap(track)
     for number, frames in _read_clips(probe, track, wanted, prepare, leap):
         if frames is not None:
@@ -139,7 +139,7 @@ def _read_frames_pyav(
 
 def _read_clips(
     probe: Probe, track: VideoTrack, wanted: Sequence[NDArray[np.int64]], prepare: PrepareFrame, leap: _Leap | None
-) -> Iterator[tuple[int, NDArray[Any] | None]]:
+) -> Iterator[tuple[int, list[Any] | None]]:
     """Clips in order, each with its frames, or None where one of them did not come."""
     clips = _OpenClips(wanted)
     with closing(_decoded_frames(probe, track, leap, clips.next_after)) as frames:
@@ -270,7 +270,7 @@ class _OpenClips:
     def __init__(self, wanted: Sequence[NDArray[np.int64]]) -> None:
         self._wanted = wanted
         self._open = deque(range(len(wanted)))
-        self._frames: dict[int, NDArray[Any]] = {}
+        self._frames: dict[int, Any] = {}
         self._needed = np.unique(np.concatenate(wanted)) if wanted else np.empty(0, np.int64)
 
     @property
@@ -285,10 +285,10 @@ class _OpenClips:
         place = int(np.searchsorted(self._needed, index, side="right"))
         return int(self._needed[place]) if place < len(self._needed) else None
 
-    def put(self, index: int, prepared: NDArray[Any]) -> None:
+    def put(self, index: int, prepared: Any) -> None:
         self._frames[index] = prepared
 
-    def pop_complete(self, index: int) -> Iterator[tuple[int, NDArray[Any] | None]]:
+    def pop_complete(self, index: int) -> Iterator[tuple[int, list[Any] | None]]:
         """Clips whose last frame is behind ``index`` or is it, with their frames; None if one did not come."""
         while self._open and self._wanted[self._open[0]][-1] <= index:
             clip = self._open.popleft()
@@ -297,4 +297,4 @@ class _OpenClips:
             first = self._wanted[self._open[0]][0] if self._open else index + 1
             for old in [i for i in self._frames if i < first]:
                 del self._frames[old]
-            yield clip, np.stack(present) if len(present) == len(frames) else None  # (n_frames, ...)
+            yield clip, present if len(present) == len(frames) else None

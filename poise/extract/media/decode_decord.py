@@ -23,8 +23,8 @@ def read_frames_decord(
     probe: Probe,
     track: VideoTrack,
     wanted: Sequence[NDArray[np.int64]],
-    prepare: Callable[[NDArray[np.uint8]], NDArray[Any]],
-) -> Iterator[tuple[int, NDArray[Any]]]:
+    prepare: Callable[[NDArray[np.uint8]], Any],
+) -> Iterator[tuple[int, list[Any]]]:
     """Frames of some clips; parameters and result as in :func:`poise.extract.media.decode.read_frames`.
 
     Raises
@@ -40,7 +40,8 @@ def read_frames_decord(
         beat()
         frames = _read(probe, reader, distinct)
         _check_size(probe, track, frames)
-        yield clip, np.stack([prepare(frame) for frame in frames])[places]  # (n_frames, ...)
+        prepared = [prepare(frame) for frame in frames]
+        yield clip, [prepared[place] for place in places]
 
 
 def _open(probe: Probe, track: VideoTrack) -> Any:

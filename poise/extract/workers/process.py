@@ -234,6 +234,7 @@ class DecodeProcess:
                 if isinstance(message, Ended | Failed):
                     return
         except ChannelClosedError as error:
+            self._refuse_if_stopped()
             raise DecoderDiedError(f"{request.path}: {self._how_it_ended()}", again=True) from error
         except SilentError as error:
             raise DecoderDiedError(
@@ -248,6 +249,7 @@ class DecodeProcess:
     def _started(self) -> Channel:
         if self._channel is not None:
             return self._channel
+        self._refuse_if_stopped()
         mine, its = socket.socketpair()
         self._complaints = tempfile.TemporaryFile()  # noqa: SIM115  closed with the process
         code = (
@@ -269,12 +271,15 @@ class DecodeProcess:
             channel.send(self._setup)
             message = self._receive(channel, _START_S)
         except (ChannelClosedError, SilentError) as error:
-            if self._stop.is_set():
-                raise DecoderDiedError("The run was stopped.", again=False) from error
+            self._refuse_if_stopped()
             raise EncoderError(f"A decoding process does not start: {self._how_it_ended()}") from error
         if isinstance(message, Failed):
             raise message.error
         return channel
+
+    def _refuse_if_stopped(self) -> None:
+        if self._stop.is_set():
+            raise DecoderDiedError("The run was stopped.", again=False)
 
     def _how_it_ended(self) -> str:
         if self._process is None:
