@@ -86,6 +86,16 @@ def test_extract_twice_stores_once(media: Path, tmp_path: Path) -> None:
     assert "4 already" in poise(*command[:-1]).stdout
 
 
+def test_a_shard_is_every_nth_row(media: Path, tmp_path: Path) -> None:
+    """Both together are all; what is no shard is a usage error."""
+    command = ("extract", media / "manifest.csv", "--store", tmp_path / "s", *WEIGHT_FREE, "--json")
+    paths = [[o["path"] for o in json.loads(poise(*command, "--shard", f"{i}/2").stdout)["outcomes"]] for i in (1, 2)]
+    assert paths == [["r0.mp4", "r2.mp4"], ["r1.mp4", "r3.mp4"]]
+    assert json.loads(poise(*command).stdout)["already"] == 4
+    for wrong in ("2", "0/2", "3/2", "a/b", "1/2/3"):
+        assert_refused(poise(*command, "--shard", wrong), 2, "--shard 2/4")
+
+
 def test_a_run_with_failures_finishes_and_exits_with_3(media: Path, tmp_path: Path) -> None:
     """A file that is no media fails by name, the others are stored, and a share above the limit exits with 3."""
     (tmp_path / "text.mp4").write_text("no film")

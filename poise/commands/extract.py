@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -72,6 +73,10 @@ def extract_command(
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Try again what failed in an earlier run.")
     ] = False,
+    shard: Annotated[
+        str | None,
+        typer.Option("--shard", metavar="I/N", help="Only every N-th recording, from the I-th on; others do the rest."),
+    ] = None,
     max_failures: Annotated[
         float,
         typer.Option("--max-failures", min=0, max=1, help="Share of failed recordings above which to exit with 3."),
@@ -103,6 +108,7 @@ def extract_command(
             workers=workers,
             limits=DecodeLimits(stall_s=stall, memory_gb=decoder_memory),
             retry_failed=retry_failed,
+            shard=_parse_shard(shard),
             progress=progress,
         )
     _tell(report)
@@ -114,6 +120,17 @@ def extract_command(
         console().print(f"{counts}, in {report.seconds:.1f} s: {', '.join(report.feature_sets.values())}")
     if report.failed_share > max_failures:
         raise typer.Exit(3)
+
+
+def _parse_shard(text: str | None) -> tuple[int, int] | None:
+    from poise.errors import ExtractSettingsError
+
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text)
+    if match is None:
+        raise ExtractSettingsError(f"--shard {text!r} is no part of a whole. Expected i/n, as --shard 2/4.")
+    return int(match[1]), int(match[2])
 
 
 def _tell(report: ExtractReport) -> None:

@@ -34,6 +34,8 @@ class Job:
 
     Attributes
     ----------
+    row : int
+        The row of the manifest that it is worked on for.
     path, file, key, stamp
         The recording as the manifest gives it, its absolute path, its bytes' hash, and inode, size and time of the last
         change when they were hashed.
@@ -43,8 +45,6 @@ class Job:
         What the store has already.
     attempts : int
         How often it was tried, this time included.
-    rows : list of int
-        Rows of the manifest that have these bytes.
     duration_s, notes
         What reading found; known once ``is_read``.
     collected : dict of modality to Collected
@@ -61,6 +61,7 @@ class Job:
         Its outcome, to be told once the store has confirmed it.
     """
 
+    row: int
     path: str
     file: Path
     key: str
@@ -68,7 +69,6 @@ class Job:
     encoders: Mapping[Modality, Encoder]
     known: Mapping[Modality, Entry]
     attempts: int
-    rows: list[int]
     duration_s: float = float("nan")
     notes: dict[Modality, Notes] = field(default_factory=dict)
     collected: dict[Modality, Collected] = field(default_factory=dict)

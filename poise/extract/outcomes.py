@@ -14,7 +14,7 @@ RunOutcome = Literal["stored", "already", "partial", "failed"]
 """``partial``: something of it is stored and something is missing, the reason says what."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class RecordingOutcome:
     """How one recording ended in one run.
 
@@ -55,6 +55,8 @@ class ExtractReport:
         One for each row of the manifest, in its order.
     seconds : float
         How long it took.
+    waiting_s : float
+        How long of that the encoders had nothing to do, because nothing was decoded yet.
     n_clips_encoded : int
         Clips encoded in this run, of all encoders together.
     feature_sets : dict of str to str
@@ -65,6 +67,7 @@ class ExtractReport:
 
     outcomes: tuple[RecordingOutcome, ...]
     seconds: float
+    waiting_s: float
     n_clips_encoded: int
     feature_sets: Mapping[Modality, str]
     stale: tuple[StaleRecording, ...] = ()
@@ -86,6 +89,7 @@ class ExtractReport:
             **{str(outcome): count for outcome, count in self.counts.items()},
             "outcomes": [{**asdict(outcome), "flags": list(outcome.flags)} for outcome in self.outcomes],
             "seconds": self.seconds,
+            "waiting_s": self.waiting_s,
             "n_clips_encoded": self.n_clips_encoded,
             "feature_sets": dict(self.feature_sets),
             "stale": [asdict(recording) for recording in self.stale],

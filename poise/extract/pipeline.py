@@ -6,12 +6,12 @@ How one file is read and encoded lives in :mod:`poise.extract.reading` and :mod:
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,6 @@ from poise.errors import (
     EncoderError,
     ExtractSettingsError,
     InvalidFeaturesError,
-    MediaError,
     MissingDependencyError,
     StoreError,
     StoreWriteError,
@@ -28,12 +27,12 @@ from poise.errors import (
 from poise.extract.clips import ClipSettings
 from poise.extract.encoders.base import Encoder, PreparedClip
 from poise.extract.encoders.registry import make_encoder
-from poise.extract.encoding import Batcher, Collected, single_threaded_blas
+from poise.extract.encoding import Batcher, single_threaded_blas
 from poise.extract.fingerprint import build_spec
-from poise.extract.jobs import ChangedWhileReadError, Item, Job, Stamp, stamp_of
+from poise.extract.jobs import ChangedWhileReadError, Item, Job
 from poise.extract.media.decode import check_decoder
-from poise.extract.media.opening import check_regular_file
 from poise.extract.outcomes import ExtractReport, RecordingOutcome, RunOutcome, judge
+from poise.extract.planning import PlannedRow, plan_rows
 from poise.extract.reading import describe_error
 from poise.extract.stale import StaleRecording, find_stale
 from poise.extract.workers.prefetch import Prefetcher, default_workers
@@ -58,7 +57,7 @@ class ExtractProgress:
     done : int
         Recordings whose work is over.
     total : int
-        Rows of the manifest.
+        Rows to work on.
     clips_done : int
         Clips encoded so far, of all encoders together.
     outcome : RecordingOutcome or None
@@ -88,6 +87,7 @@ def extract(
     workers: int | None = None,
     limits: DecodeLimits | None = None,
     retry_failed: bool = False,
+    shard: tuple[int, int] | None = None,
     progress: Progress | None = None,
 ) -> ExtractReport:
     """Extract the embeddings of every recording that the store does not have yet.
@@ -117,13 +117,16 @@ def extract(
         When a decoding process is ended. Default: ``DecodeLimits()``.
     retry_failed : bool
         Try recordings again that failed in an earlier run.
+    shard : (int, int), optional
+        Part ``i`` of ``n``: only rows i - 1, i - 1 + n, ... are worked on, so that n processes or machines can share
+        the work and the store. Stale recordings are not looked for then.
     progress : callable, optional
         Called with an :class:`ExtractProgress` whenever something moved.
 
     Returns
     -------
     ExtractReport
-        One outcome for each row. ``stored`` and ``partial`` are said only of what is safe on the disk.
+        One outcome for each row worked on. ``stored`` and ``partial`` are said only of what is safe on the disk.
 
     Raises
     ------
@@ -140,20 +143,37 @@ def extract(
     settings = clips if clips is not None else ClipSettings()
     encoders = _make_encoders({"video": video, "audio": audio}, n_frames=n_frames, device=device)
     specs = {modality: build_spec(encoder, settings, decoder, dtype) for modality, encoder in encoders.items()}
-    run = _Run(manifest, store, encoders, specs, progress)
-    run.plan(retry_failed=retry_failed)
-    if run.has_work:
-        reading = Reading(
-            clips=settings, decoder=check_decoder(decoder), limits=limits if limits is not None else DecodeLimits()
-        )
-        run.work(reading, workers if workers is not None else default_workers())
+    reading = Reading(
+        clips=settings, decoder=check_decoder(decoder), limits=limits if limits is not None else DecodeLimits()
+    )
+    run = _Run(manifest, store, encoders, specs, progress, shard_rows(len(manifest), shard))
+    run.work(reading, workers if workers is not None else default_workers(), retry_failed=retry_failed)
     return ExtractReport(
         outcomes=run.outcomes(),
         seconds=time.monotonic() - began,
+        waiting_s=run.waiting_s,
         n_clips_encoded=run.clips_done,
         feature_sets={modality: set_name(spec) for modality, spec in specs.items()},
-        stale=run.stale(),
+        stale=run.stale() if shard is None else (),
     )
+
+
+def shard_rows(n_rows: int, shard: tuple[int, int] | None) -> range:
+    """The rows of one shard; all of them for None.
+
+    Raises
+    ------
+    ExtractSettingsError
+        There is no such shard.
+    """
+    if shard is None:
+        return range(n_rows)
+    number, n_shards = shard
+    if not 1 <= number <= n_shards:
+        raise ExtractSettingsError(
+            f"There is no shard {number} of {n_shards}. Expected i/n with i from 1 to n, as --shard 2/4."
+        )
+    return range(number - 1, n_rows, n_shards)
 
 
 def _make_encoders(
@@ -171,7 +191,7 @@ def _make_encoders(
 
 
 class _Run:
-    """The state of one run; lives in one thread but for :meth:`Job.read`."""
+    """The state of one run; lives in one thread, but for planning and reading."""
 
     def __init__(
         self,
@@ -180,131 +200,116 @@ class _Run:
         encoders: Mapping[Modality, Encoder],
         specs: Mapping[Modality, Spec],
         progress: Progress | None,
+        rows: range,
     ) -> None:
         self._manifest = manifest
         self._store = store
         self._encoders = encoders
         self._specs = specs
         self._progress = progress
+        self._rows = rows
         self._entries = {modality: store.entries(spec) for modality, spec in specs.items()}
         self._run_id = new_run_id()
-        self._stale: list[StaleRecording] = []
+        self._keys: dict[int, str] = {}
         self._outcomes: dict[int, RecordingOutcome] = {}
         self._jobs: dict[str, Job] = {}
-        self._new_names: list[tuple[Modality, str, str]] = []
+        self._settled: dict[str, RecordingOutcome] = {}
+        self._twins: dict[str, list[int]] = {}
         self._writers: dict[Modality, SegmentWriter] = {}
         self._batchers: dict[Modality, Batcher[Job]] = {}
         self._n_over = 0
         self.clips_done = 0
-
-    @property
-    def has_work(self) -> bool:
-        """Whether anything must be extracted or noted."""
-        return bool(self._jobs or self._new_names)
+        self.waiting_s = 0.0
 
     def outcomes(self) -> tuple[RecordingOutcome, ...]:
         """One for each row."""
-        return tuple(self._outcomes[row] for row in range(len(self._manifest)))
+        return tuple(self._outcomes[row] for row in self._rows)
 
     def stale(self) -> tuple[StaleRecording, ...]:
         """Recordings in the store whose file has other bytes now."""
-        return tuple(self._stale)
-
-    def plan(self, *, retry_failed: bool) -> None:
-        """Find out which recording each row is, and what of it is in the store."""
-        keys: dict[int, str] = {}
-        for row, path in enumerate(self._manifest.paths):
-            try:
-                file = check_regular_file(self._manifest.file(row))
-                stamp = stamp_of(file)
-                key = self._store.keys.key(file)
-            except (MediaError, OSError) as error:
-                failed = RecordingOutcome(path=path, key=None, outcome="failed", reason=describe_error(error))
-                self._settle_known(row, failed)
-                continue
-            keys[row] = key
-            if key in self._jobs:
-                self._jobs[key].rows.append(row)
-                self._new_names += [(modality, key, path) for modality in self._jobs[key].encoders]
-            else:
-                self._plan_recording(row, file, key, stamp, retry_failed=retry_failed)
-        self._store.keys.save()
         indexes = [index for index in self._entries.values() if isinstance(index, FeatureSetIndex)]
-        self._stale = find_stale(self._manifest, keys, indexes, self._store.keys)
+        return tuple(find_stale(self._manifest, self._keys, indexes, self._store.keys))
 
-    def _plan_recording(self, row: int, file: Path, key: str, stamp: Stamp, *, retry_failed: bool) -> None:
-        path = self._manifest.paths[row]
-        known = {modality: entries[key] for modality, entries in self._entries.items() if key in entries}
-        self._new_names += [(modality, key, path) for modality, entry in known.items() if path not in entry.paths]
-        everything_failed = all(entry.outcome != "stored" for entry in known.values())
-        redo = {
-            modality
-            for modality, entry in known.items()
-            if retry_failed and (entry.outcome == "failed" or (entry.outcome == "missing" and everything_failed))
-        }
-        todo = {m: encoder for m, encoder in self._encoders.items() if m not in known or m in redo}
-        if not todo:
-            self._settle_known(row, judge(path, key, known, already=True))
-            return
-        self._jobs[key] = Job(
-            path=path,
-            file=file,
-            key=key,
-            stamp=stamp,
-            encoders=todo,
-            known={modality: entry for modality, entry in known.items() if modality not in todo},
-            attempts=1 + max((known[modality].attempts for modality in redo), default=0),
-            rows=[row],
-            collected={modality: Collected(encoder.dim) for modality, encoder in todo.items()},
-        )
-
-    def work(self, reading: Reading, n_workers: int) -> None:
+    def work(self, reading: Reading, n_workers: int, *, retry_failed: bool) -> None:
         """Extract what is missing, and return when it is safe on the disk."""
-        sources = clip_sources(self._encoders, reading, in_processes=n_workers > 0)
-        self._prepare()
-        prefetcher = Prefetcher[Job, Item, ClipSource](
-            list(self._jobs.values()),
+        in_processes = n_workers > 0 and sys.platform != "win32"  # where sockets are not handed to children
+        sources = clip_sources(self._encoders, reading, in_processes=in_processes)
+        if not in_processes:
+            for encoder in self._encoders.values():
+                encoder.load()  # imports of torch and transformers do not like several threads
+        planned = plan_rows(
+            self._manifest, self._rows, self._encoders, self._entries, self._store.keys, retry_failed=retry_failed
+        )
+        prefetcher = Prefetcher[PlannedRow, Item, ClipSource](
+            planned,
             sources,
-            Job.read,
-            n_workers=max(1, n_workers),
+            lambda row, source: row.job.read(source) if row.job is not None else iter(()),
+            n_workers=min(max(1, n_workers), len(self._rows)),
             size_of=lambda item: item[1].data.nbytes,
             max_size=MAX_WAITING_BYTES,
         )
         try:
             with single_threaded_blas(), prefetcher:
-                for event in prefetcher:
-                    if event is None:
-                        self._tick()
-                    elif event.item is not None:
-                        modality, clip = event.item
-                        self._batchers[modality].add(event.job, clip)
-                    else:
-                        self._read_ended(event.job, event.error)
+                self._work_through(prefetcher)
             for batcher in self._batchers.values():
                 batcher.flush()
         finally:
             # also when interrupted: what is finished stays finished
             self._close()
 
-    def _prepare(self) -> None:
-        """Load encoders here, before the workers: imports of torch and transformers do not like several threads."""
-        needed = {modality for job in self._jobs.values() for modality in job.encoders}
-        for modality in needed:
+    def _work_through(self, prefetcher: Prefetcher[PlannedRow, Item, ClipSource]) -> None:
+        asked = time.monotonic()
+        for event in prefetcher:
+            self.waiting_s += time.monotonic() - asked
+            if event is None:
+                self._tick()
+            elif event.item is not None:
+                modality, clip = event.item
+                job = event.job.job
+                if job is not None:
+                    self._batcher(modality).add(job, clip)
+            else:
+                self._row_ended(event.job, event.error)
+            asked = time.monotonic()
+
+    def _row_ended(self, planned: PlannedRow, error: Exception | None) -> None:
+        if planned.key is not None:
+            self._keys[planned.row] = planned.key
+        for modality in planned.new_names:
+            self._writer(modality).add_name(str(planned.key), self._manifest.paths[planned.row])
+        if planned.job is not None:
+            self._jobs[planned.job.key] = planned.job
+            self._read_ended(planned.job, error)
+        elif planned.outcome is not None:
+            self._n_over += 1
+            self._settle_row(planned.row, planned.outcome)
+        elif planned.key in self._settled:
+            self._n_over += 1
+            self._settle_twin(planned.row, self._settled[planned.key])
+        elif planned.key is not None:
+            self._twins.setdefault(planned.key, []).append(planned.row)
+
+    def _batcher(self, modality: Modality) -> Batcher[Job]:
+        """Of an encoder that is loaded when the first clip comes: a run that finds nothing to do needs no weights."""
+        if modality not in self._batchers:
             self._encoders[modality].load()
-        for modality in needed | {modality for modality, _, _ in self._new_names}:
             self._batchers[modality] = Batcher(self._encoders[modality], partial(self._deliver, modality))
+        return self._batchers[modality]
+
+    def _writer(self, modality: Modality) -> SegmentWriter:
+        if modality not in self._writers:
             run = describe_run(run=self._run_id, command="extract", encoder=dict(self._encoders[modality].origin()))
             self._writers[modality] = self._store.writer(
                 self._specs[modality], partial(self._durable, modality), run=run
             )
-        for modality, key, path in self._new_names:
-            self._writers[modality].add_name(key, path)
+        return self._writers[modality]
 
     def _tick(self) -> None:
         for writer in self._writers.values():
             writer.tick()
 
     def _close(self) -> None:
+        self._store.keys.save()
         with ExitStack() as stack:
             for writer in self._writers.values():
                 stack.callback(writer.close)
@@ -336,7 +341,7 @@ class _Run:
         if job.is_over or not job.is_read or not (job.error is not None or job.is_complete):
             return
         job.is_over = True
-        self._n_over += len(job.rows)
+        self._n_over += 1 + len(self._twins.get(job.key, ()))
         if job.error is not None and (isinstance(job.error, ChangedWhileReadError) or not job.is_remembered):
             failed = RecordingOutcome(path=job.path, key=None, outcome="failed", reason=describe_error(job.error))
             self._settle(job, failed)
@@ -350,7 +355,7 @@ class _Run:
         for modality in job.encoders:
             features = ordered[modality]
             if isinstance(features, RecordingFeatures):
-                self._writers[modality].add(features)
+                self._writer(modality).add(features)
         self._report(None)
 
     def _part(self, job: Job, modality: Modality) -> RecordingFeatures:
@@ -373,16 +378,16 @@ class _Run:
 
     def _settle(self, job: Job, outcome: RecordingOutcome) -> None:
         """Note the outcome of every row that has these bytes; they are stored once."""
-        first, *others = job.rows
-        self._settle_row(first, outcome)
-        for row in others:
-            again: RunOutcome = "failed" if outcome.outcome == "failed" else "already"
-            reason = "; ".join(part for part in (f"the same bytes as {job.path}", outcome.reason) if part)
-            self._settle_row(row, replace(outcome, path=self._manifest.paths[row], outcome=again, reason=reason))
+        self._settled[job.key] = outcome
+        del self._jobs[job.key]
+        self._settle_row(job.row, outcome)
+        for row in self._twins.pop(job.key, ()):
+            self._settle_twin(row, outcome)
 
-    def _settle_known(self, row: int, outcome: RecordingOutcome) -> None:
-        self._n_over += 1
-        self._settle_row(row, outcome)
+    def _settle_twin(self, row: int, outcome: RecordingOutcome) -> None:
+        again: RunOutcome = "failed" if outcome.outcome == "failed" else "already"
+        reason = "; ".join(part for part in (f"the same bytes as {outcome.path}", outcome.reason) if part)
+        self._settle_row(row, replace(outcome, path=self._manifest.paths[row], outcome=again, reason=reason))
 
     def _settle_row(self, row: int, outcome: RecordingOutcome) -> None:
         self._outcomes[row] = outcome
@@ -391,7 +396,5 @@ class _Run:
     def _report(self, outcome: RecordingOutcome | None) -> None:
         if self._progress is not None:
             self._progress(
-                ExtractProgress(
-                    done=self._n_over, total=len(self._manifest), clips_done=self.clips_done, outcome=outcome
-                )
+                ExtractProgress(done=self._n_over, total=len(self._rows), clips_done=self.clips_done, outcome=outcome)
             )

@@ -107,7 +107,8 @@ class KeyCache:
             return
         try:
             self._file.parent.mkdir(exist_ok=True)
-            write_durably(self._file, json.dumps(self._known).encode("utf-8", "surrogateescape"))
+            both = {**self._read(), **self._known}  # others may have hashed other files meanwhile
+            write_durably(self._file, json.dumps(both).encode("utf-8", "surrogateescape"))
         except OSError:
             return  # losing a cache loses only time
         self._changed = False

@@ -79,6 +79,7 @@ CHANGES_NO_NUMBER = {
     "workers": "how many decode at once",
     "limits": "when a decoder is given up",
     "retry_failed": "which recordings",
+    "shard": "which recordings",
     "progress": "what is told meanwhile",
 }
 

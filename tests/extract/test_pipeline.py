@@ -334,6 +334,51 @@ class TestRunning:
         assert sorted(outcome.path for outcome in settled) == sorted(paths)
         assert seen[-1].clips_done == report.n_clips_encoded == 10
 
+    def test_shards_together_are_the_whole(self, media, tmp_path):
+        """Each row is worked on by one of them, at the same time, into one store; the numbers are the same."""
+        paths = ["a.mp4", "b.mp4", "mute.mp4", "copy_of_a.mp4", "text.mp4"]
+        run(media, tmp_path / "whole", *paths)
+        reports = [None] * 2
+
+        def work(number):
+            reports[number] = run(media, tmp_path / "parts", *paths, shard=(number + 1, 2))
+
+        threads = [threading.Thread(target=work, args=(number,)) for number in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert [[outcome.path for outcome in report.outcomes] for report in reports] == [paths[::2], paths[1::2]]
+        whole, parts = (FeatureStore.open(tmp_path / name) for name in ("whole", "parts"))
+        manifest = manifest_of(media, "a.mp4", "b.mp4", "copy_of_a.mp4")
+        for modality in ("video", "audio"):
+            first, second = (store.load(manifest).modalities[modality].values for store in (whole, parts))
+            assert first.tobytes() == second.tobytes()
+        assert run(media, tmp_path / "parts", *paths).counts["already"] == 4
+
+    def test_more_shards_than_rows_leave_some_without_work(self, media, tmp_path):
+        """An empty report, and no error; a shard that cannot be is one."""
+        assert run(media, tmp_path / "s", "a.mp4", shard=(3, 3)).outcomes == ()
+        for shard in ((0, 2), (3, 2)):
+            with pytest.raises(ExtractSettingsError, match="--shard 2/4"):
+                run(media, tmp_path / "s", "a.mp4", shard=shard)
+
+    def test_rows_of_the_same_bytes_are_read_once_in_whatever_order_they_come(self, tmp_path):
+        """Each row has its outcome, however far apart they stand and however many decode."""
+        write_sound(tmp_path / "0.wav", tone(3, sample_rate_hz=16_000))
+        for number in range(1, 12):
+            shutil.copy(tmp_path / "0.wav", tmp_path / f"{number}.wav")
+        (tmp_path / "bad.wav").write_bytes((tmp_path / "0.wav").read_bytes()[:50])
+        shutil.copy(tmp_path / "bad.wav", tmp_path / "worse.wav")
+        paths = [*(f"{number}.wav" for number in range(6)), "bad.wav", *(f"{n}.wav" for n in range(6, 12)), "worse.wav"]
+        seen = []
+        report = run(tmp_path, tmp_path / "s", *paths, workers=3, progress=seen.append)
+        assert report.counts == {"stored": 0, "already": 11, "partial": 1, "failed": 2}
+        assert [outcome.path for outcome in report.outcomes] == paths
+        assert "the same bytes as" in by_path(report)["worse.wav"].reason + by_path(report)["bad.wav"].reason
+        assert seen[-1].done == seen[-1].total == len(paths)
+        assert report.n_clips_encoded == 2
+
     def test_an_interrupted_run_keeps_what_is_finished(self, tmp_path):
         """It stops within seconds, and the next run does only the rest."""
         paths = [f"{number}.wav" for number in range(20)]

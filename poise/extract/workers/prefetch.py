@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 from types import TracebackType
@@ -42,8 +42,8 @@ class Prefetcher(Generic[JobT, ItemT, ReaderT]):
 
     Parameters
     ----------
-    jobs : sequence
-        What to read, in this order.
+    jobs : iterable
+        What to read, in this order. The next one is asked for, by one worker at a time, when a worker is free.
     make_reader : callable
         Makes what one worker reads with, a context manager; it is given an event that is set when all is to stop.
     read : callable
@@ -58,7 +58,7 @@ class Prefetcher(Generic[JobT, ItemT, ReaderT]):
 
     def __init__(
         self,
-        jobs: Sequence[JobT],
+        jobs: Iterable[JobT],
         make_reader: Callable[[threading.Event], AbstractContextManager[ReaderT]],
         read: Callable[[JobT, ReaderT], Iterator[ItemT]],
         *,
@@ -66,18 +66,19 @@ class Prefetcher(Generic[JobT, ItemT, ReaderT]):
         size_of: Callable[[ItemT], int],
         max_size: int,
     ) -> None:
-        self._n_jobs = len(jobs)
         self._jobs = iter(jobs)
+        self._asking = threading.Lock()
+        self._n_at_work = n_workers
         self._make_reader = make_reader
         self._read = read
         self._size_of = size_of
         self._free = max_size
         self._waiting: deque[tuple[Event[JobT, ItemT], int]] = deque()
         self._change = threading.Condition()
+        self._failure: Exception | None = None
         self._stop = threading.Event()
         self._threads = [
-            threading.Thread(target=self._work, name=f"poise-read-{number}", daemon=True)
-            for number in range(min(n_workers, self._n_jobs))
+            threading.Thread(target=self._work, name=f"poise-read-{number}", daemon=True) for number in range(n_workers)
         ]
 
     def __enter__(self) -> Prefetcher[JobT, ItemT, ReaderT]:
@@ -96,35 +97,42 @@ class Prefetcher(Generic[JobT, ItemT, ReaderT]):
 
     def __iter__(self) -> Iterator[Event[JobT, ItemT] | None]:
         """Events as they come; None when none came for a second."""
-        left = self._n_jobs
-        while left:
-            event = self._take()
-            left -= event is not None and event.item is None
+        while True:
+            with self._change:
+                self._change.wait_for(lambda: self._waiting or not self._n_at_work, timeout=IDLE_S)
+                if self._failure is not None:
+                    raise self._failure
+                event, size = self._waiting.popleft() if self._waiting else (None, 0)
+                if event is None and not self._n_at_work:
+                    return
+                self._free += size
+                self._change.notify_all()
             yield event
 
-    def _take(self) -> Event[JobT, ItemT] | None:
-        with self._change:
-            if not self._change.wait_for(lambda: self._waiting, timeout=IDLE_S):
-                return None
-            event, size = self._waiting.popleft()
-            self._free += size
-            self._change.notify_all()
-        return event
-
     def _work(self) -> None:
-        with self._make_reader(self._stop) as reader:
-            while not self._stop.is_set():
-                with self._change:
-                    job = next(self._jobs, None)
-                if job is None:
-                    return
-                error = None
-                try:
-                    self._read_one(job, reader)
-                except Exception as caught:  # noqa: BLE001
-                    # whatever a media file does to a decoder ends this job and not the run
-                    error = caught
-                self._put(Event(job, error=error), 0)
+        try:
+            with self._make_reader(self._stop) as reader:
+                self._work_with(reader)
+        except Exception as error:  # noqa: BLE001  raised where the events are taken
+            self._failure = error
+        finally:
+            with self._change:
+                self._n_at_work -= 1
+                self._change.notify_all()
+
+    def _work_with(self, reader: ReaderT) -> None:
+        while not self._stop.is_set():
+            with self._asking:
+                job = next(self._jobs, None)
+            if job is None:
+                return
+            error = None
+            try:
+                self._read_one(job, reader)
+            except Exception as caught:  # noqa: BLE001
+                # whatever a media file does to a decoder ends this job and not the run
+                error = caught
+            self._put(Event(job, error=error), 0)
 
     def _read_one(self, job: JobT, reader: ReaderT) -> None:
         items = self._read(job, reader)

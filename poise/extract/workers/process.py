@@ -146,7 +146,7 @@ def clip_sources(
     EncoderError
         An encoder cannot be pickled, which decoding processes need.
     """
-    if not in_processes or sys.platform == "win32":  # sockets are not handed to children there
+    if not in_processes:
         return lambda _stop: HereSource(encoders, reading)
     try:
         pickled = pickle.dumps({modality: encoder.for_reading() for modality, encoder in encoders.items()})

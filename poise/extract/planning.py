@@ -1,0 +1,156 @@
+"""Which recording each row of a manifest is, and what of it is still to be extracted; found row by row.
+
+Files are hashed here, which for many gigabytes takes minutes, so it is done while others are decoded and encoded. What
+is done with a row is for :mod:`poise.extract.pipeline`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from poise.errors import MediaError
+from poise.extract.encoders.base import Encoder
+from poise.extract.encoding import Collected
+from poise.extract.jobs import Job, Stamp, stamp_of
+from poise.extract.media.opening import check_regular_file
+from poise.extract.outcomes import RecordingOutcome, judge
+from poise.extract.reading import describe_error
+from poise.manifest import Manifest
+from poise.store.identity import KeyCache
+from poise.store.schema import Entry, Modality
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedRow:
+    """What is to be done for one row.
+
+    Attributes
+    ----------
+    row : int
+        Its number.
+    key : str or None
+        Hash of its bytes; None if they cannot be read.
+    outcome : RecordingOutcome or None
+        How it ended, if that is known already.
+    job : Job or None
+        What is to be extracted. Neither outcome nor job: another row has the same bytes, and the job.
+    new_names : tuple of modality
+        Feature sets that know the bytes, or will, under other paths only.
+    """
+
+    row: int
+    key: str | None
+    outcome: RecordingOutcome | None = None
+    job: Job | None = None
+    new_names: tuple[Modality, ...] = ()
+
+
+def plan_rows(
+    manifest: Manifest,
+    rows: range,
+    encoders: Mapping[Modality, Encoder],
+    entries: Mapping[Modality, Mapping[str, Entry]],
+    keys: KeyCache,
+    *,
+    retry_failed: bool,
+) -> Iterator[PlannedRow]:
+    """Plan one row after the other.
+
+    Parameters
+    ----------
+    manifest : Manifest
+        The recordings.
+    rows : range
+        The rows to plan.
+    encoders : mapping of modality to Encoder
+        What is wanted of each.
+    entries : mapping of modality to mapping of key to Entry
+        What the store has of it.
+    keys : KeyCache
+        Finds the key of a file.
+    retry_failed : bool
+        Whether what failed before is tried again.
+
+    Yields
+    ------
+    PlannedRow
+        One for each row.
+    """
+    begun: dict[str, tuple[Modality, ...]] = {}
+    for row in rows:
+        try:
+            file = check_regular_file(manifest.file(row))
+            stamp = stamp_of(file)
+            key = keys.key(file)
+        except (MediaError, OSError) as error:
+            failed = RecordingOutcome(
+                path=manifest.paths[row], key=None, outcome="failed", reason=describe_error(error)
+            )
+            yield PlannedRow(row=row, key=None, outcome=failed)
+            continue
+        if key in begun:
+            yield PlannedRow(row=row, key=key, new_names=begun[key])
+            continue
+        known = {modality: held[key] for modality, held in entries.items() if key in held}
+        planned = _plan_known(row, manifest.paths[row], key, encoders, known, retry_failed=retry_failed)
+        if planned is None:
+            job = _job(row, manifest.paths[row], file, key, stamp, encoders, known, retry_failed=retry_failed)
+            begun[key] = tuple(job.encoders)
+            planned = PlannedRow(row=row, key=key, job=job, new_names=_unnamed(manifest.paths[row], known))
+        yield planned
+
+
+def _plan_known(
+    row: int,
+    path: str,
+    key: str,
+    encoders: Mapping[Modality, Encoder],
+    known: Mapping[Modality, Entry],
+    *,
+    retry_failed: bool,
+) -> PlannedRow | None:
+    """The plan of a recording of which nothing is to be done."""
+    if encoders.keys() - known.keys() or _to_repeat(known, retry_failed=retry_failed):
+        return None
+    return PlannedRow(row=row, key=key, outcome=judge(path, key, known, already=True), new_names=_unnamed(path, known))
+
+
+def _unnamed(path: str, known: Mapping[Modality, Entry]) -> tuple[Modality, ...]:
+    return tuple(modality for modality, entry in known.items() if path not in entry.paths)
+
+
+def _to_repeat(known: Mapping[Modality, Entry], *, retry_failed: bool) -> set[Modality]:
+    everything_failed = all(entry.outcome != "stored" for entry in known.values())
+    return {
+        modality
+        for modality, entry in known.items()
+        if retry_failed and (entry.outcome == "failed" or (entry.outcome == "missing" and everything_failed))
+    }
+
+
+def _job(
+    row: int,
+    path: str,
+    file: Path,
+    key: str,
+    stamp: Stamp,
+    encoders: Mapping[Modality, Encoder],
+    known: Mapping[Modality, Entry],
+    *,
+    retry_failed: bool,
+) -> Job:
+    again = _to_repeat(known, retry_failed=retry_failed)
+    todo = {modality: encoder for modality, encoder in encoders.items() if modality not in known or modality in again}
+    return Job(
+        row=row,
+        path=path,
+        file=file,
+        key=key,
+        stamp=stamp,
+        encoders=todo,
+        known={modality: entry for modality, entry in known.items() if modality not in todo},
+        attempts=1 + max((known[modality].attempts for modality in again), default=0),
+        collected={modality: Collected(encoder.dim) for modality, encoder in todo.items()},
+    )
