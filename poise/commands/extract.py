@@ -62,7 +62,7 @@ def extract_command(
     device: DeviceOption = "auto",
     workers: Annotated[
         int | None,
-        typer.Option("--workers", min=0, help="Processes that decode. Default: one for each core but one."),
+        typer.Option("--workers", min=0, help="Processes that decode. Default: about one for each core."),
     ] = None,
     stall: Annotated[
         float, typer.Option("--stall", metavar="S", help="A decoder without a sign of life for so long is ended.")

@@ -35,8 +35,8 @@ from poise.extract.outcomes import ExtractReport, RecordingOutcome, RunOutcome, 
 from poise.extract.planning import PlannedRow, plan_rows
 from poise.extract.reading import describe_error
 from poise.extract.stale import StaleRecording, find_stale
-from poise.extract.workers.prefetch import Prefetcher, default_workers
-from poise.extract.workers.process import ClipSource, DecodeLimits, Reading, clip_sources
+from poise.extract.workers.prefetch import Prefetcher
+from poise.extract.workers.process import ClipSource, DecodeLimits, Reading, clip_sources, default_workers
 from poise.manifest import Manifest
 from poise.store.index import FeatureSetIndex
 from poise.store.runs import describe_run, new_run_id
@@ -111,8 +111,8 @@ def extract(
     device : str
         ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
     workers : int, optional
-        Processes that decode. Default: one for each core but one. 0 decodes in this process, where a file that
-        crashes the decoder ends the run.
+        Processes that decode. Default: one for each core, but one less where models use the cores too. 0 decodes in
+        this process, where a file that crashes the decoder ends the run.
     limits : DecodeLimits, optional
         When a decoding process is ended. Default: ``DecodeLimits()``.
     retry_failed : bool
@@ -147,7 +147,7 @@ def extract(
         clips=settings, decoder=check_decoder(decoder), limits=limits if limits is not None else DecodeLimits()
     )
     run = _Run(manifest, store, encoders, specs, progress, shard_rows(len(manifest), shard))
-    run.work(reading, workers if workers is not None else default_workers(), retry_failed=retry_failed)
+    run.work(reading, workers if workers is not None else default_workers(encoders.values()), retry_failed=retry_failed)
     return ExtractReport(
         outcomes=run.outcomes(),
         seconds=time.monotonic() - began,

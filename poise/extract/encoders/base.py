@@ -50,12 +50,15 @@ class Encoder(ABC):
         Length of one embedding.
     batch_size : int
         How many clips :meth:`encode` likes to get at once.
+    uses_every_core : bool
+        Whether :meth:`encode` keeps all cores busy, as large models do on a processor.
     """
 
     modality: ClassVar[Modality]
     name: str
     dim: int
     batch_size: int = 8
+    uses_every_core: bool = False
 
     @abstractmethod
     def settings(self) -> Mapping[str, Any]:

@@ -112,6 +112,7 @@ class VideoMAEEncoder(VideoEncoder):
     """
 
     model_types: ClassVar[frozenset[str]] = frozenset({"videomae"})
+    uses_every_core = True
 
     def __init__(self, weights: Weights, *, name: str, n_frames: int = 16, device: str = "auto") -> None:
         self.name = name

@@ -45,6 +45,7 @@ class WavLMEncoder(AudioEncoder):
     """
 
     model_types: ClassVar[frozenset[str]] = frozenset(_CLASSES)
+    uses_every_core = True
     min_samples = 400  # one frame of the convolutions
 
     def __init__(self, weights: Weights, *, name: str, device: str = "auto") -> None:

@@ -5,7 +5,6 @@ What the items are is none of its business, nor what reads them: each thread has
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -29,12 +28,6 @@ class Event(Generic[JobT, ItemT]):
     job: JobT
     item: ItemT | None = None
     error: Exception | None = None
-
-
-def default_workers() -> int:
-    """One thread for each core but the one that feeds the encoders; 16 at most."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(16, max(1, cores - 1))
 
 
 class Prefetcher(Generic[JobT, ItemT, ReaderT]):

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -132,6 +132,12 @@ class HereSource:
         for _, clip in reader.read(found):
             yield clip
         self.notes = reader.notes[modality]
+
+
+def default_workers(encoders: Iterable[Encoder]) -> int:
+    """One process for each core, less one where encoders use all of them; 16 at most."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(16, max(1, cores - any(encoder.uses_every_core for encoder in encoders)))
 
 
 def clip_sources(
