@@ -31,6 +31,7 @@ from typing import Any, Literal, get_args
 
 import av.error
 import numpy as np
+from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from poise.errors import ExtractSettingsError
@@ -141,7 +142,7 @@ def _read_clips(
     probe: Probe, track: VideoTrack, wanted: Sequence[NDArray[np.int64]], prepare: PrepareFrame, leap: _Leap | None
 ) -> Iterator[tuple[int, list[Any] | None]]:
     """Clips in order, each with its frames, or None where one of them did not come."""
-    clips = _OpenClips(wanted)
+    clips, upright = _OpenClips(wanted), _Upright()
     with closing(_decoded_frames(probe, track, leap, clips.next_after)) as frames:
         shown: Any = None
         shown_index = -2
@@ -151,9 +152,9 @@ def _read_clips(
                 continue
             # some packets (VP8's hidden reference frames) never become a frame: the one before stays on screen
             if shown is not None and index == shown_index + 2 and clips.wants(shown_index + 1):
-                clips.put(shown_index + 1, prepare(_upright_rgb(shown)))
+                clips.put(shown_index + 1, prepare(upright.pixels(shown)))
             if clips.wants(index):
-                clips.put(index, prepare(_upright_rgb(frame)))
+                clips.put(index, prepare(upright.pixels(frame)))
             shown, shown_index = frame, index
             yield from clips.pop_complete(index)
             if clips.done:
@@ -257,11 +258,17 @@ class _Leap:
         return True
 
 
-def _upright_rgb(frame: Any) -> NDArray[np.uint8]:
-    """Pixels of a frame as it is meant to be seen, shape (height, width, 3)."""
-    pixels: NDArray[np.uint8] = frame.to_ndarray(format="rgb24")
-    turns = int(frame.rotation) // 90
-    return np.ascontiguousarray(np.rot90(pixels, k=turns)) if turns % 4 else pixels
+class _Upright:
+    """Pixels of frames as they are meant to be seen, each of shape (height, width, 3)."""
+
+    def __init__(self) -> None:
+        # kept from frame to frame: to set it up, with threads of its own, takes longer than to convert a small frame
+        self._reformatter = VideoReformatter()
+
+    def pixels(self, frame: Any) -> NDArray[np.uint8]:
+        rgb: Any = self._reformatter.reformat(frame, format="rgb24", threads=1).to_ndarray()
+        turns = int(frame.rotation) // 90
+        return np.ascontiguousarray(np.rot90(rgb, k=turns)) if turns % 4 else rgb
 
 
 class _OpenClips:

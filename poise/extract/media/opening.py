@@ -7,6 +7,7 @@ past here. What is in the file is for :mod:`poise.extract.media.probe`.
 from __future__ import annotations
 
 import os
+import re
 import stat
 from pathlib import Path
 
@@ -32,6 +33,7 @@ _MAGIC = (
     b"\x00\x00\x01\xba",  # MPEG program stream
     b"riff\x2e\x91\xcf\x11",  # Wave64
 )
+_URL = re.compile(r"(^|/)[a-z][a-z0-9+.-]+:/")  # a path has lost the second slash
 _PROTOCOLS = {"protocol_whitelist": "file", "format_whitelist": FORMATS}
 
 
@@ -93,7 +95,7 @@ def check_regular_file(path: str | os.PathLike[str]) -> Path:
 
 
 def _unreadable(absolute: Path, path: str | os.PathLike[str], error: Exception) -> MediaError:
-    hint = " poise reads local files only: download it first." if "://" in str(path) else ""
+    hint = " poise reads local files only: download it first." if _URL.search(str(path)) else ""
     reason = getattr(error, "strerror", None) or str(error)
     return MediaError(f"{absolute} cannot be read: {reason}. Expected a media file on this machine.{hint}")
 
