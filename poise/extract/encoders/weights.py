@@ -19,12 +19,14 @@ from poise.errors import EncoderError, WeightsNotFoundError
 
 CONFIG = "config.json"
 PREPROCESSOR = "preprocessor_config.json"
+VIDEO_PREPROCESSOR = "video_preprocessor_config.json"
 
 CONNECT_TIMEOUT_S = 4.0
 
 _SAFETENSORS = ("model.safetensors", "model.safetensors.index.json")
 _PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json")
-_CONFIGS = [CONFIG, PREPROCESSOR]
+_PREPROCESSORS = (PREPROCESSOR, VIDEO_PREPROCESSOR)
+_CONFIGS = [CONFIG, *_PREPROCESSORS]
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _UNIMPORTANT = {"_name_or_path", "transformers_version", "_commit_hash", "torch_dtype", "dtype", "architectures"}
 
@@ -41,6 +43,8 @@ class Weights:
         Where they are.
     config, preprocessor : dict
         Contents of the two JSON files.
+    preprocessor_file : Path
+        The second of them.
     files : tuple of Path
         The files that hold the weights, in the order in which transformers would choose them.
     revision : str or None
@@ -51,6 +55,7 @@ class Weights:
     folder: Path
     config: Mapping[str, Any]
     preprocessor: Mapping[str, Any]
+    preprocessor_file: Path
     files: tuple[Path, ...]
     revision: str | None
 
@@ -112,11 +117,15 @@ def _read(source: str, folder: Path) -> Weights:
         raise WeightsNotFoundError(
             f"{folder} holds no weights. Expected {_SAFETENSORS[0]} or {_PICKLED[0]}, as save_pretrained writes them."
         )
+    # newer video models have their numbers in a file of another name; where there are both, the older name holds
+    preprocessor_file = next((folder / name for name in _PREPROCESSORS if (folder / name).is_file()), None)
+    preprocessor_file = preprocessor_file or folder / PREPROCESSOR
     return Weights(
         source=source,
         folder=folder,
         config=_read_json(folder / CONFIG),
-        preprocessor=_read_json(folder / PREPROCESSOR),
+        preprocessor=_read_json(preprocessor_file),
+        preprocessor_file=preprocessor_file,
         files=files,
         revision=folder.name if folder.parent.name == "snapshots" else None,
     )
@@ -164,7 +173,8 @@ def _from_cache(source: str) -> Path | None:
         folder = Path(snapshot_download(source, allow_patterns=_CONFIGS, local_files_only=True))
     except (OSError, ValueError):
         return None
-    return folder if all((folder / name).is_file() for name in _CONFIGS) and _weight_files(folder) else None
+    has_numbers = (folder / CONFIG).is_file() and any((folder / name).is_file() for name in _PREPROCESSORS)
+    return folder if has_numbers and _weight_files(folder) else None
 
 
 def _download(source: str) -> Path:
