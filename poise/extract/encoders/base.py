@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,6 +10,8 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from poise.errors import ExtractSettingsError
 
 Modality = Literal["video", "audio"]
 
@@ -47,7 +50,11 @@ class Encoder(ABC):
     modality : {"video", "audio"}
         What it looks at or listens to.
     dim : int
-        Length of one embedding.
+        Length of one embedding, or of each layer of it.
+    n_layers : int or None
+        Layers of one embedding; None where there is no axis for them.
+    max_clip_s : float
+        The longest clip it takes, seconds.
     batch_size : int
         How many clips :meth:`encode` likes to get at once.
     uses_every_core : bool
@@ -57,8 +64,29 @@ class Encoder(ABC):
     modality: ClassVar[Modality]
     name: str
     dim: int
+    n_layers: int | None = None
+    max_clip_s: float = math.inf
     batch_size: int = 8
     uses_every_core: bool = False
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one embedding: ``(dim,)``, or ``(n_layers, dim)``."""
+        return (self.dim,) if self.n_layers is None else (self.n_layers, self.dim)
+
+    def check_window(self, window_s: float) -> None:
+        """Refuse clips that are longer than it takes, before anything is decoded.
+
+        Raises
+        ------
+        ExtractSettingsError
+            A clip of ``window_s`` seconds is too long for it.
+        """
+        if window_s > self.max_clip_s:
+            raise ExtractSettingsError(
+                f"{self.name} takes clips of at most {self.max_clip_s:g} s, got windows of {window_s:g} s. "
+                f"Use --window {self.max_clip_s:g} or less."
+            )
 
     @abstractmethod
     def settings(self) -> Mapping[str, Any]:
@@ -83,7 +111,7 @@ class Encoder(ABC):
 
     @abstractmethod
     def encode(self, clips: Sequence[PreparedClip]) -> NDArray[np.float32]:
-        """Embeddings of shape (len(clips), dim), float32; a clip's embedding does not depend on its neighbours."""
+        """Embeddings of shape (len(clips), *shape), float32; a clip's does not depend on its neighbours."""
 
 
 class VideoEncoder(Encoder):
