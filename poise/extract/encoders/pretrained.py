@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import threading
 from collections.abc import Iterator
@@ -18,29 +19,6 @@ _NOT_USED_TO_ENCODE = ("masked_spec_embed",)  # only training masks anything
 _LOADING = threading.Lock()  # transformers' lazy imports and its global settings
 
 
-def choose_device(device: str) -> torch.device:
-    """The device that ``auto``, ``cpu``, ``cuda`` or ``cuda:N`` means on this machine.
-
-    Raises
-    ------
-    EncoderError
-        There is no such device.
-    """
-    import torch
-
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        chosen = torch.device(device)
-        torch.empty(1, device=chosen)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0]
-        raise EncoderError(
-            f"The device {device!r} cannot be used: {reason}. Expected auto, cpu, cuda or cuda:N; use --device auto."
-        ) from error
-    return chosen
-
-
 def load_model(weights: Weights, class_name: str, device: torch.device, **options: Any) -> Any:
     """A model of transformers in float32, frozen, in evaluation mode.
 
@@ -49,7 +27,7 @@ def load_model(weights: Weights, class_name: str, device: torch.device, **option
     weights : Weights
         Its files.
     class_name : str
-        Name of its class in transformers.
+        Name of its class in transformers, with the module's if transformers does not export it.
     device : torch.device
         Where it is to run.
     **options
@@ -64,7 +42,7 @@ def load_model(weights: Weights, class_name: str, device: torch.device, **option
         import torch
 
         try:
-            model, info = getattr(transformers, class_name).from_pretrained(
+            model, info = _class_of(transformers, class_name).from_pretrained(
                 os.fspath(weights.folder),
                 dtype=torch.float32,
                 local_files_only=True,
@@ -82,24 +60,16 @@ def load_model(weights: Weights, class_name: str, device: torch.device, **option
     missing += sorted(str(item[0]) for item in info["mismatched_keys"])
     if missing:
         raise EncoderError(
-            f"{weights.folder}: {len(missing)} weights of {class_name} are not in {weights.files[0].name} and would be "
-            f"random: {', '.join(missing[:4])}. Expected all of them; this is a checkpoint of another model."
+            f"{weights.folder}: {len(missing)} weights of {class_name.rpartition('.')[2]} are not in "
+            f"{weights.files[0].name} and would be random: {', '.join(missing[:4])}. Expected all of them; this is a "
+            "checkpoint of another model."
         )
     return model.to(device).eval().requires_grad_(requires_grad=False)
 
 
-@contextmanager
-def exact_inference() -> Iterator[None]:
-    """No gradients, and float32 that is float32: cuDNN would otherwise round inputs of convolutions to 10 bits."""
-    import torch
-
-    before = torch.backends.cudnn.allow_tf32
-    torch.backends.cudnn.allow_tf32 = False
-    try:
-        with torch.inference_mode():
-            yield
-    finally:
-        torch.backends.cudnn.allow_tf32 = before
+def _class_of(transformers: Any, class_name: str) -> Any:
+    module, _, name = class_name.rpartition(".")
+    return getattr(importlib.import_module(module) if module else transformers, name)
 
 
 @contextmanager
