@@ -13,6 +13,7 @@ from poise.extract.encoders.base import AudioEncoder, PreparedClip
 from poise.extract.encoders.device import to_device
 from poise.extract.encoders.frozen import FrozenModel
 from poise.extract.encoders.readout import Layers
+from poise.extract.encoders.wavlm_attention import fuse_attention
 from poise.extract.encoders.weights import Weights
 
 _CLASSES = {"wavlm": "WavLMModel", "hubert": "HubertModel", "wav2vec2": "Wav2Vec2Model"}
@@ -101,6 +102,12 @@ class SpeechEncoder(FrozenModel, AudioEncoder):
             return samples
         normal: NDArray[np.float32] = (samples - samples.mean()) / np.sqrt(samples.var() + 1e-7)
         return normal
+
+    def adapt(self, model: Any) -> None:
+        """Let WavLM attend through the fused kernel; the others do already."""
+        # in half precision the bias would be rounded too, which transformers' own form does not do
+        if self.class_name == "WavLMModel" and self.precision == "float32":
+            fuse_attention(model)
 
     def run(self, clips: Sequence[PreparedClip]) -> tuple[Any, None]:
         """The model's output for clips of one length; all frames count."""
