@@ -243,6 +243,29 @@ class TestWeights:
         result = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
         assert result.stdout.split() == ["videomae-base", "64", revision]
 
+    def test_newer_video_models_have_their_numbers_in_another_file(self, videomae, tmp_path):
+        """It is read where the older name is not there, also from the cache, and changes nothing else."""
+        folder = copy_of(videomae, tmp_path)
+        shutil.copy(folder / "preprocessor_config.json", folder / "video_preprocessor_config.json")
+        both = find_weights(str(folder))
+        assert both.preprocessor_file.name == "preprocessor_config.json"
+        (folder / "preprocessor_config.json").unlink()
+        newer = find_weights(str(folder))
+        assert newer.preprocessor_file.name == "video_preprocessor_config.json"
+        assert newer.digest == both.digest
+        revision = "b" * 40
+        repository = tmp_path / "hub" / "models--facebook--vjepa2"
+        shutil.copytree(folder, repository / "snapshots" / revision)
+        (repository / "refs").mkdir()
+        (repository / "refs" / "main").write_text(revision)
+        code = (
+            "from poise.extract.encoders.weights import find_weights\n"
+            "print(find_weights('facebook/vjepa2').preprocessor_file.name)\n"
+        )
+        env = {"HF_HOME": str(tmp_path), "HF_ENDPOINT": "http://127.0.0.1:9", "PATH": ""}
+        result = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
+        assert result.stdout.split() == ["video_preprocessor_config.json"]
+
     @pytest.mark.parametrize("name", ["config.json", "preprocessor_config.json"])
     def test_a_missing_or_broken_json_file_is_named(self, videomae, tmp_path, name):
         """The numbers in it are needed."""

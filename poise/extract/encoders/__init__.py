@@ -1,9 +1,11 @@
-"""Frozen encoders: VideoMAE and WavLM by name, id or folder, and ``motion`` and ``prosody``, which need no weights."""
+"""Frozen encoders: pretrained transformers by name, id or folder, two that need no weights, and those of plug-ins."""
 
 from __future__ import annotations
 
 from poise.extract.encoders.base import AudioEncoder, Encoder, PreparedClip, VideoEncoder
-from poise.extract.encoders.registry import encoder_names, make_encoder
+from poise.extract.encoders.plugins import plugin_names
+from poise.extract.encoders.readout import parse_layers
+from poise.extract.encoders.registry import encoder_names, make_encoder, options_of
 
 __all__ = [
     "AudioEncoder",
@@ -12,4 +14,7 @@ __all__ = [
     "VideoEncoder",
     "encoder_names",
     "make_encoder",
+    "options_of",
+    "parse_layers",
+    "plugin_names",
 ]
