@@ -339,6 +339,7 @@ class TestSettings:
             ({"layers": []}, "Expected at least one, and none twice"),
             ({"layers": [2, -1]}, "Expected at least one, and none twice"),
             ({"layers": "first"}, "Layers cannot be 'first'"),
+            ({"layers": 5}, "Layers cannot be 5"),
             ({"pooling": "max"}, "There is no pooling 'max'. Expected mean, cls, mean-std"),
         ],
     )

@@ -163,17 +163,17 @@ class Readout:
 def _numbers(layers: Layers, source: str, n_blocks: int) -> tuple[int, ...]:
     """Numbers of hidden states, counted from 0."""
     n_states = n_blocks + 1
-    if isinstance(layers, str):
-        if layers != "all":
-            raise ExtractSettingsError(f"Layers cannot be {layers!r}. Expected last, all, or a list of numbers.")
+    if isinstance(layers, str) and layers == "all":
         return tuple(range(n_states))
+    if isinstance(layers, str) or not isinstance(layers, Sequence):
+        raise ExtractSettingsError(f"Layers cannot be {layers!r}. Expected last, all, or a list of numbers.")
     wrong = [number for number in layers if type(number) is not int or not -n_states <= number < n_states]
     if wrong:
         raise ExtractSettingsError(
             f"{source} has no layer {wrong[0]!r}. Expected numbers from 0, which goes into the first block, to "
             f"{n_blocks}, which comes out of the last, or from -{n_states} to -1, counted from the end."
         )
-    numbers = tuple(number % n_states for number in layers)
+    numbers = tuple(int(number) % n_states for number in layers)
     if not numbers or len(set(numbers)) < len(numbers):
         raise ExtractSettingsError(f"Got the layers {list(layers)}. Expected at least one, and none twice.")
     return numbers
