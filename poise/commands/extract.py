@@ -52,7 +52,21 @@ def extract_command(
     window: Annotated[float, typer.Option("--window", metavar="S", help="Length of a clip in seconds.")] = 10.0,
     hop: Annotated[float, typer.Option("--hop", metavar="S", help="From one clip's start to the next's.")] = 10.0,
     min_tail: Annotated[float, typer.Option("--min-tail", metavar="S", help="Shortest last clip that is kept.")] = 3.0,
-    frames: Annotated[int, typer.Option("--frames", min=1, help="Frames for each clip, spread over it.")] = 16,
+    frames: Annotated[
+        int | None,
+        typer.Option("--frames", min=1, help="Frames for each clip, spread over it. Default: what the model wants."),
+    ] = None,
+    layers: Annotated[
+        str, typer.Option("--layers", metavar="L", help="Hidden states of pretrained models: last, all, or as 0,6,-1.")
+    ] = "last",
+    pooling: Annotated[
+        Literal["mean", "cls", "mean-std"],
+        typer.Option("--pooling", help="How a pretrained model's tokens become one vector."),
+    ] = "mean",
+    precision: Annotated[
+        Literal["float32", "bfloat16", "float16"],
+        typer.Option("--precision", help="What pretrained models compute in; less than float32 needs CUDA."),
+    ] = "float32",
     decoder: Annotated[
         Literal["pyav", "decord"], typer.Option("--decoder", help="What reads the picture; sound is read by PyAV.")
     ] = "pyav",
@@ -88,6 +102,7 @@ def extract_command(
     A second run does only what is left.
     """
     from poise.extract import ClipSettings, DecodeLimits, extract
+    from poise.extract.encoders import parse_layers
     from poise.manifest import read_manifest
     from poise.store import FeatureStore
 
@@ -102,6 +117,9 @@ def extract_command(
             audio=None if audio == "none" else audio,
             clips=settings,
             n_frames=frames,
+            layers=parse_layers(layers),
+            pooling=pooling,
+            precision=precision,
             decoder=decoder,
             dtype=dtype,
             device=device,

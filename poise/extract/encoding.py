@@ -31,7 +31,7 @@ class EncodedModality(NamedTuple):
 
     Attributes
     ----------
-    embeddings : ndarray of shape (n_clips, dim), float32
+    embeddings : ndarray of shape (n_clips, [n_layers,] dim), float32
         One for each clip; none if the modality is missing.
     clip_times : ndarray of shape (n_clips, 2), float64
         Start and end of each clip in seconds.
@@ -57,8 +57,8 @@ class EncodedModality(NamedTuple):
 class Collected:
     """Embeddings of one modality of one recording, as they come."""
 
-    def __init__(self, dim: int) -> None:
-        self._dim = dim
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self._shape = shape
         self._times: list[tuple[float, float]] = []
         self._flags: list[tuple[str, ...]] = []
         self._embeddings: list[NDArray[np.float32]] = []
@@ -67,7 +67,7 @@ class Collected:
         return len(self._times)
 
     def add(self, clip: PreparedClip, embedding: NDArray[np.float32]) -> None:
-        """Take the embedding (dim,) of the next clip."""
+        """Take the embedding ([n_layers,] dim) of the next clip."""
         self._times.append((clip.start_s, clip.end_s))
         self._flags.append(clip.flags)
         self._embeddings.append(embedding)
@@ -76,7 +76,7 @@ class Collected:
         """All of it, with what the reader noted."""
         flags = tuple(sorted({*notes.flags, *summarise(self._flags)}))
         if not self._times:
-            none = np.empty((0, self._dim), np.float32), np.empty((0, 2), np.float64)
+            none = np.empty((0, *self._shape), np.float32), np.empty((0, 2), np.float64)
             return EncodedModality(*none, flags=flags, reason=notes.reason)
         return EncodedModality(np.stack(self._embeddings), np.array(self._times, np.float64), flags, notes.reason)
 
@@ -135,10 +135,11 @@ class Batcher(Generic[OwnerT]):
             # one clip must not cost the recordings that share its batch
             return self._give_up(error) if len(clips) == 1 else [self._encode([clip])[0] for clip in clips]
         self._works = True
-        if embeddings.shape != (len(clips), self._encoder.dim):
+        expected = (len(clips), *self._encoder.shape)
+        if embeddings.shape != expected:
             raise EncoderError(
-                f"{self._encoder.name} gave embeddings of shape {embeddings.shape}, expected "
-                f"({len(clips)}, {self._encoder.dim}). This is a fault of the encoder."
+                f"{self._encoder.name} gave embeddings of shape {embeddings.shape}, expected {expected}. This is a "
+                "fault of the encoder."
             )
         return [self._checked(clip, row) for clip, row in zip(clips, embeddings, strict=True)]
 
@@ -195,7 +196,7 @@ def encode_file(
         An embedding is not finite.
     """
     by_modality: dict[Modality, Encoder] = {encoder.modality: encoder for encoder in encoders}
-    collected = {modality: Collected(encoder.dim) for modality, encoder in by_modality.items()}
+    collected = {modality: Collected(encoder.shape) for modality, encoder in by_modality.items()}
 
     def deliver(modality: Modality, clip: PreparedClip, result: NDArray[np.float32] | Exception) -> None:
         if isinstance(result, Exception):
@@ -203,11 +204,11 @@ def encode_file(
         collected[modality].add(clip, result)
 
     batchers = {modality: Batcher(encoder, deliver) for modality, encoder in by_modality.items()}
+    settings = clips if clips is not None else ClipSettings()
     for encoder in encoders:
+        encoder.check_window(settings.window_s)
         encoder.load()
-    reader = RecordingReader(
-        path, by_modality, clips=clips if clips is not None else ClipSettings(), decoder=check_decoder(decoder)
-    )
+    reader = RecordingReader(path, by_modality, clips=settings, decoder=check_decoder(decoder))
     with single_threaded_blas():
         for modality, clip in reader.read():
             batchers[modality].add(modality, clip)

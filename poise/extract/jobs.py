@@ -127,7 +127,7 @@ class Job:
 
     def failure(self, modality: Modality, error: Exception) -> RecordingFeatures:
         """One modality that could not be extracted."""
-        nothing = Collected(self.encoders[modality].dim).finish(
+        nothing = Collected(self.encoders[modality].shape).finish(
             Notes(reason=describe_error(error), flags={"unreadable"})
         )
         return self.features(nothing)

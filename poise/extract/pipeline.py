@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +27,8 @@ from poise.errors import (
 )
 from poise.extract.clips import ClipSettings
 from poise.extract.encoders.base import Encoder, PreparedClip
-from poise.extract.encoders.registry import make_encoder
+from poise.extract.encoders.readout import Layers
+from poise.extract.encoders.registry import is_pretrained, make_encoder
 from poise.extract.encoding import Batcher, single_threaded_blas
 from poise.extract.fingerprint import build_spec
 from poise.extract.jobs import ChangedWhileReadError, Item, Job
@@ -80,7 +82,10 @@ def extract(
     video: str | os.PathLike[str] | Encoder | None = "videomae-base",
     audio: str | os.PathLike[str] | Encoder | None = "wavlm-base-plus",
     clips: ClipSettings | None = None,
-    n_frames: int = 16,
+    n_frames: int | None = None,
+    layers: Layers = "last",
+    pooling: str = "mean",
+    precision: str = "float32",
     decoder: str = "pyav",
     dtype: str = "float16",
     device: str = "auto",
@@ -102,8 +107,11 @@ def extract(
         Encoder of each modality, see :func:`poise.extract.encoders.registry.make_encoder`; None or ``none`` for none.
     clips : ClipSettings, optional
         How recordings are cut. Default: ``ClipSettings()``.
-    n_frames : int
-        Frames of each clip that a VideoMAE looks at.
+    n_frames : int, optional
+        Frames of each clip that a video model looks at. Default: as many as its checkpoint was trained with.
+    layers, pooling, precision
+        What is read of pretrained models, see :func:`poise.extract.encoders.registry.make_encoder`; encoders that have
+        none of it go without.
     decoder : {"pyav", "decord"}
         What decodes the pictures.
     dtype : {"float16", "float32"}
@@ -141,7 +149,11 @@ def extract(
     if workers is not None and workers < 0:
         raise ExtractSettingsError(f"workers is {workers}. Expected 0 or more, as --workers 4.")
     settings = clips if clips is not None else ClipSettings()
-    encoders = _make_encoders({"video": video, "audio": audio}, n_frames=n_frames, device=device)
+    options = {"n_frames": n_frames, "device": device}
+    readout = {"layers": layers, "pooling": pooling, "precision": precision}
+    encoders = _make_encoders({"video": video, "audio": audio}, options, readout)
+    for encoder in encoders.values():
+        encoder.check_window(settings.window_s)
     specs = {modality: build_spec(encoder, settings, decoder, dtype) for modality, encoder in encoders.items()}
     reading = Reading(
         clips=settings, decoder=check_decoder(decoder), limits=limits if limits is not None else DecodeLimits()
@@ -177,14 +189,19 @@ def shard_rows(n_rows: int, shard: tuple[int, int] | None) -> range:
 
 
 def _make_encoders(
-    names: Mapping[Modality, str | os.PathLike[str] | Encoder | None], *, n_frames: int, device: str
+    names: Mapping[Modality, str | os.PathLike[str] | Encoder | None],
+    options: Mapping[str, Any],
+    readout: Mapping[str, Any],
 ) -> dict[Modality, Encoder]:
     encoders: dict[Modality, Encoder] = {}
+    named = {m: name for m, name in names.items() if not isinstance(name, Encoder) and name not in (None, "none")}
+    choosing = {modality for modality, name in named.items() if is_pretrained(name, modality)} or named.keys()
     for modality, name in names.items():
         if isinstance(name, Encoder):
             encoders[modality] = name
-        elif name is not None and name != "none":
-            encoders[modality] = make_encoder(name, modality, n_frames=n_frames, device=device)
+        elif name is not None and modality in named:
+            chosen = readout if modality in choosing else {}
+            encoders[modality] = make_encoder(name, modality, **options, **chosen)
     if not encoders:
         raise ExtractSettingsError("There is nothing to extract: both encoders are none. Give --video or --audio one.")
     return encoders

@@ -152,5 +152,5 @@ def _job(
         encoders=todo,
         known={modality: entry for modality, entry in known.items() if modality not in todo},
         attempts=1 + max((known[modality].attempts for modality in again), default=0),
-        collected={modality: Collected(encoder.dim) for modality, encoder in todo.items()},
+        collected={modality: Collected(encoder.shape) for modality, encoder in todo.items()},
     )

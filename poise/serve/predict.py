@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from poise.errors import BundleError, EncoderError, InvalidFeaturesError, MediaError, PoiseError
 from poise.extract.clips import ClipSettings
 from poise.extract.encoders.base import Encoder
-from poise.extract.encoders.registry import make_encoder
+from poise.extract.encoders.registry import make_encoder, options_of
 from poise.extract.encoding import EncodedModality, encode_file
 from poise.extract.fingerprint import build_spec
 from poise.heads.classifier import ClipClassifier
@@ -312,7 +312,7 @@ def _rebuild(
 ) -> Encoder:
     name = given or str(spec["encoder"]["name"])
     try:
-        encoder = make_encoder(name, modality, n_frames=int(spec["encoder"].get("n_frames", 16)), device=device)
+        encoder = make_encoder(name, modality, device=device, **options_of(spec["encoder"]))
     except EncoderError as error:
         trained = spec["encoder"]["name"]
         error.add_note(f"The model was trained with {trained!r}. Give the folder that it is in: --{modality} DIR.")

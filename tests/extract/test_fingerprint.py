@@ -97,7 +97,7 @@ SETTINGS = {
 }
 """What the spec of every kind of encoder holds."""
 
-IN_THE_SPEC = {"video", "audio", "clips", "n_frames", "decoder", "dtype"}
+IN_THE_SPEC = {"video", "audio", "clips", "n_frames", "layers", "pooling", "precision", "decoder", "dtype"}
 CHANGES_NO_NUMBER = {
     "manifest": "which recordings, and not how",
     "store": "where to",

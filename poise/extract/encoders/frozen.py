@@ -66,6 +66,7 @@ class FrozenModel(Encoder):
     load_options: ClassVar[Mapping[str, Any]] = {}
     mixes_lengths: ClassVar[bool] = False
     """Whether clips of different lengths can share a batch."""
+    uses_every_core = True
 
     def __init__(
         self,

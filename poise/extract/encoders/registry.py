@@ -115,6 +115,12 @@ def make_encoder(
     return family(weights, name=feature_name, device=device, **options)
 
 
+def is_pretrained(name: str | os.PathLike[str], modality: Modality) -> bool:
+    """Whether a name means a pretrained transformer, of which layers, pooling and precision can be chosen."""
+    text = os.fspath(name)
+    return text in ALIASES[modality] or (text != WEIGHT_FREE[modality] and text not in plugin_names())
+
+
 def options_of(encoder: Mapping[str, Any]) -> dict[str, Any]:
     """Arguments of :func:`make_encoder` that give the encoder of a spec again, except its name and device.
 

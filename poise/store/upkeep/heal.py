@@ -161,7 +161,7 @@ class _Healer:
             if any(problem.is_unread for problem in problems):
                 self.left_alone += [(problem.segment, problem.what) for problem in problems]
             elif problems:
-                self._heal_segment(file, spec)
+                self._heal_unless_gone(file, spec)
 
     def _heal_spec(self, folder: Path) -> Spec | None:
         try:
@@ -180,15 +180,19 @@ class _Healer:
             self._put_aside(folder)
         return found
 
+    def _heal_unless_gone(self, file: Path, spec: Spec) -> None:
+        try:
+            self._heal_segment(file, spec)
+        except (StoreChangedError, FileNotFoundError):
+            if os.path.lexists(file):
+                raise
+            # another heal was faster
+
     def _heal_segment(self, file: Path, spec: Spec) -> None:
         match = NAME.fullmatch(file.name)
         index = _readable_index(file, spec) if match is not None else None
         if index is not None and match is not None:
-            try:
-                wrong = unsound_rows(index)
-            except StoreChangedError:  # another heal was faster
-                return
-            table = index.contents.table
+            table, wrong = index.contents.table, unsound_rows(index)
             sound, names = np.setdiff1d(np.arange(len(table)), wrong), index.contents.names
             names = names.take(np.flatnonzero(names.are_sound()))
             if len(sound) or len(names):
