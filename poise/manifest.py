@@ -6,14 +6,16 @@ Reading and checking the table lives here; opening the media files does not.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from poise.errors import ManifestError
+from poise.copies import find_shared_paths, find_sources, name_copies
+from poise.errors import ExtractSettingsError, ManifestError
+from poise.recipe import Augmentation
 from poise.table import Table, read_table
 
 if TYPE_CHECKING:
@@ -42,7 +44,7 @@ class Manifest:
     root : Path
         Folder that relative paths start from.
     paths : tuple of str
-        Path of each recording as the table gives it.
+        Path of each recording as the table gives it; for a copy that is made on the fly its name ``path#recipe``.
     labels : ndarray of shape (n_recordings,), int64
         Rank of each label, 0 .. K-1; all -1 when labels were not read.
     label_names : tuple of str
@@ -52,11 +54,14 @@ class Manifest:
     sources : ndarray of shape (n_recordings,), int64
         Row of the recording that each one was made from; its own row for an original.
     augmentations : tuple of str
-        What was done to make a copy; empty for an original.
+        What was done to make a copy, as the table says it; empty for an original.
     extra : dict of str to tuple of str
         Every other column of the table.
     lines_of_rows : tuple of int
         Line of the table that each row begins in; empty for a manifest that was not read from one.
+    recipes : tuple of str
+        What is done on the fly to the source's file to make a copy, see :class:`poise.recipe.Augmentation`; empty for
+        a row with a file of its own. An empty tuple if no row is made on the fly.
     """
 
     table_path: Path | None
@@ -69,6 +74,7 @@ class Manifest:
     augmentations: tuple[str, ...]
     extra: dict[str, tuple[str, ...]] = field(default_factory=dict)
     lines_of_rows: tuple[int, ...] = ()
+    recipes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -89,11 +95,16 @@ class Manifest:
         return np.not_equal(self.sources, np.arange(len(self)))
 
     def file(self, row: int) -> Path:
-        """Absolute path of the media file of one row; it need not exist."""
+        """Absolute path of the media file of one row, the source's for a copy made on the fly; it need not exist."""
         return Path(self._file(row))
 
     def _file(self, row: int) -> str:
-        return os.path.abspath(os.path.join(self.root, self.paths[row]))
+        own = int(self.sources[row]) if self.recipe(row) else row
+        return os.path.abspath(os.path.join(self.root, self.paths[own]))
+
+    def recipe(self, row: int) -> str:
+        """What is done on the fly to the file of one row, as ``str(Augmentation)`` writes it; mostly nothing."""
+        return self.recipes[row] if self.recipes else ""
 
     def line(self, row: int) -> str:
         """How a message names a row: its line in the table (the header is line 1) and its path."""
@@ -191,14 +202,23 @@ def read_manifest(
         extra={name: tuple(cells) for name, cells in table.columns.items() if name not in columns.values()},
         lines_of_rows=tuple(table.lines),
     )
-    _check_paths(draft)
+    source_texts = table.columns[columns["source"]] if "source" in columns else [""] * n
+    shared = find_shared_paths(paths, draft.augmentations, source_texts, draft.line)
     if "label" not in columns and labels == "required":
         raise ManifestError(f"{table_path}: no column 'label' (or 'score'). It has: {', '.join(table.columns)}.")
     ranks, names = draft.labels, draft.label_names
     if labels == "required":
         ranks, names = _rank_labels(draft, table.columns[columns["label"]], label_names)
-    sources = _find_sources(draft, table.columns[columns["source"]] if "source" in columns else [""] * n)
-    manifest = replace(draft, labels=ranks, label_names=names, sources=sources)
+    sources = np.array(find_sources(paths, source_texts, shared, draft.line), dtype=np.int64)
+    recipes = _read_recipes(draft, shared, source_texts)
+    manifest = replace(
+        draft,
+        paths=name_copies(paths, recipes, draft.line),
+        labels=ranks,
+        label_names=names,
+        sources=sources,
+        recipes=recipes if any(recipes) else (),
+    )
     _check_copies(manifest)
     if files == "must exist":
         _check_files(manifest)
@@ -218,19 +238,34 @@ def _find_columns(path: Path, table: Table) -> dict[str, str]:
     return found
 
 
-def _check_paths(manifest: Manifest) -> None:
-    seen: dict[str, int] = {}
-    for row, path in enumerate(manifest.paths):
-        if not path:
-            raise ManifestError(f"{manifest.line(row)}: the path is empty. Every row needs one.")
-        if "\x00" in path:
-            raise ManifestError(f"{manifest.line(row)}: the path holds a NUL character.")
-        name = os.path.normpath(path)
-        if name in seen:
-            raise ManifestError(
-                f"{manifest.line(row)}: the same path as {manifest.line(seen[name])}. One row for each recording."
-            )
-        seen[name] = row
+def _read_recipes(manifest: Manifest, shared: Container[int], source_texts: Sequence[str]) -> tuple[str, ...]:
+    """What is done on the fly in each row, in the words of :class:`Augmentation`."""
+    recipes = []
+    for row, text in enumerate(manifest.augmentations):
+        if row not in shared:
+            _check_not_alone(manifest, row, source_texts[row])
+            recipes.append("")
+            continue
+        try:
+            recipes.append(str(Augmentation.parse(text)))
+        except ExtractSettingsError as error:
+            raise ManifestError(f"{manifest.line(row)}: {error}") from error
+    return tuple(recipes)
+
+
+def _check_not_alone(manifest: Manifest, row: int, source_text: str) -> None:
+    """A copy whose recording was taken out of the table would pass for the recording itself."""
+    text = manifest.augmentations[row]
+    if not text or source_text != manifest.paths[row]:
+        return
+    try:
+        Augmentation.parse(text)
+    except ExtractSettingsError:
+        return  # some other word about an original
+    raise ManifestError(
+        f"{manifest.line(row)}: a copy of itself, made by {text}, and no row has the recording as it is. Add that row, "
+        "or leave the augmentation empty."
+    )
 
 
 def _rank_labels(
@@ -316,25 +351,6 @@ def _names_of_integers(manifest: Manifest, ranks: NDArray[np.int64], names: Sequ
             f"({', '.join(names)})."
         )
     return tuple(names)
-
-
-def _find_sources(manifest: Manifest, texts: list[str]) -> NDArray[np.int64]:
-    """Row of each row's source; a source is named by path, or by a file name or stem that only one row has."""
-    by_name: dict[str, int | None] = {}
-    for row, path in enumerate(manifest.paths):
-        for name in {os.path.basename(path), Path(path).stem}:
-            by_name[name] = None if name in by_name else row
-    by_path = {path: row for row, path in enumerate(manifest.paths)}
-    sources = np.arange(len(texts), dtype=np.int64)
-    for row, text in enumerate(texts):
-        if not text:
-            continue
-        found = by_path.get(text, by_name.get(text))
-        if found is None:
-            why = "is the name of several rows; give its path" if text in by_name else "is not in the table"
-            raise ManifestError(f"{manifest.line(row)}: its source {text!r} {why}.")
-        sources[row] = found
-    return sources
 
 
 def _check_copies(manifest: Manifest) -> None:

@@ -12,6 +12,8 @@ PACKAGE = Path(__file__).parent.parent / "poise"
 FLOORS = {
     "errors": 1,
     "table": 2,
+    "recipe": 2,
+    "copies": 2,
     "manifest": 3,
     "store": 4,
     "extract": 5,

@@ -63,6 +63,36 @@ def test_a_copy_points_at_its_source_by_path_name_or_stem(tmp_path: Path) -> Non
     assert manifest.groups("source").tolist() == ["v/a.mp4"] * 4 + ["b.mp4"]
 
 
+def test_a_copy_on_the_fly_has_a_name_of_its_own_and_its_sources_file(tmp_path: Path) -> None:
+    """Rows with their source's path are known as path#recipe, whatever order their augmentation is written in."""
+    text = "path,label,source,augmentation\nv/a.mp4,0,,\nb.mp4,1,b.mp4,\nv/a.mp4,0,v/a.mp4,gain=-3+flip\n"
+    manifest = read_manifest(write(tmp_path, text + "v/a.mp4,0,a,speed=1.05\nr.mp4,1,b,bc_noise\n"))
+    assert manifest.paths == ("v/a.mp4", "b.mp4", "v/a.mp4#flip+gain=-3", "v/a.mp4#speed=1.05", "r.mp4")
+    assert [manifest.recipe(row) for row in range(5)] == ["", "", "flip+gain=-3", "speed=1.05", ""]
+    assert manifest.sources.tolist() == [0, 1, 0, 0, 1]
+    assert manifest.is_copy.tolist() == [False, False, True, True, True]
+    assert [manifest.file(row).name for row in range(5)] == ["a.mp4", "b.mp4", "a.mp4", "a.mp4", "r.mp4"]
+    assert manifest.file(2) == tmp_path / "v" / "a.mp4"
+    assert manifest.groups("source").tolist() == ["v/a.mp4", "b.mp4", "v/a.mp4", "v/a.mp4", "b.mp4"]
+
+
+def test_a_copy_on_the_fly_may_stand_before_its_source(tmp_path: Path) -> None:
+    """The recording itself is the row without an augmentation, or else the one without a source."""
+    text = "path,label,source,augmentation\na.mp4,0,a,flip\na.mp4,0,,\nb.mp4,1,b,flip\nb.mp4,1,,original\n"
+    manifest = read_manifest(write(tmp_path, text))
+    assert manifest.sources.tolist() == [1, 1, 3, 3]
+    assert manifest.paths == ("a.mp4#flip", "a.mp4", "b.mp4#flip", "b.mp4")
+
+
+def test_words_about_files_of_their_own_stay_words(tmp_path: Path) -> None:
+    """Rendered copies and originals keep whatever stands in `augmentation`, recipe or not."""
+    text = "path,label,source,augmentation\na.mp4,0,,none\na1.mp4,0,a,flip\nc.mp4,1,c.mp4,as recorded\n"
+    manifest = read_manifest(write(tmp_path, text))
+    assert manifest.augmentations == ("none", "flip", "as recorded")
+    assert manifest.recipes == ()
+    assert manifest.recipe(1) == ""
+
+
 def test_other_columns_are_kept_for_grouping(tmp_path: Path) -> None:
     """Any column can say what belongs together."""
     manifest = read_manifest(write(tmp_path, "path,label,site\na.mp4,0,x\nb.mp4,1,y\n"))
@@ -98,6 +128,23 @@ def test_other_columns_are_kept_for_grouping(tmp_path: Path) -> None:
         ('path,label,note\na,0,"two\nlines"\nb,x,\n', r"'x' in line 4 \(b\)"),
         ('path,label\n"a,0\n', "cannot be read as a table"),
         ("path;label\na;0\n", "separated by semicolons. Save it with commas"),
+        ("path,label,augmentation\na,0,\na,0,flip\n", r"line 3 \(a\): the same path as line 2.*names it as its source"),
+        ("path,label,source\na,0,\na,0,a\n", r"line 3 \(a\): the same path as line 2"),
+        ("path,label,source,augmentation\na,0,,\nb,0,,\na,0,b,flip\n", r"line 4 \(a\): the same path as line 2"),
+        ("path,label,source,augmentation\na,0,a,flip\n", r"line 2 \(a\): a copy of itself, made by flip"),
+        ("path,label,source,augmentation\na,0,a,flip\na,0,a,gain=1\n", "a copy of itself, made by flip"),
+        ("path,label,source,augmentation\na,0,,\na,0,a,flop\n", r"line 3 \(a\): .*'flop'.*Did you mean 'flip'"),
+        ("path,label,source,augmentation\na,0,,\na,0,a,speed=2\n", r"line 3 \(a\): speed is 2. Expected 0.95 to 1.05"),
+        (
+            "path,label,source,augmentation\na,0,,\na,0,a,flip\n./a,0,a,flip\n",
+            r"line 4 \(./a\): the same copy as line 3 \(a\)",
+        ),
+        (
+            "path,label,source,augmentation\na,0,,\na,0,a,flip+gain=1\na,0,a,gain=1.0+flip\n",
+            "line 4.*the same copy as line 3.*One row for each path and augmentation",
+        ),
+        ("path,label,source,augmentation\na,0,,\na#flip,0,,\na,0,a,flip\n", "the same copy as line 3 .a#flip"),
+        ("path,label,source,augmentation\na,0,,\nb,1,,\na,1,a,flip\n", r"line 4 \(a#flip\): label 1 differs from"),
         ("path,label\na,x\nb,x\nc,x\nd,y\n", r"'x' in line 2 \(a\) and 2 other rows; 'y' in line 5"),
     ],
 )
