@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from poise.commands import compare, demo, doctor, extract, predict, store, train
+from poise.commands import augment, compare, demo, doctor, extract, predict, store, train
 from poise.errors import PoiseError
 
 
@@ -81,6 +81,7 @@ def _root(
 
 demo.register(app)
 extract.register(app)
+augment.register(app)
 store.register(app)
 compare.register(app)
 train.register(app)

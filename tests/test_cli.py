@@ -476,6 +476,7 @@ def test_a_split_that_is_not_possible_says_why(
 COMMANDS = [
     ["demo"],
     ["extract"],
+    ["augment"],
     ["compare"],
     ["train"],
     ["predict"],
