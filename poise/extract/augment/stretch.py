@@ -2,9 +2,9 @@
 
 The stretching is ffmpeg's ``atempo`` (waveform similarity overlap-add: Verhelst and Roelands, "An overlap-add technique
 based on waveform similarity (WSOLA) for high quality time-scale modification of speech", ICASSP 1993,
-doi:10.1109/ICASSP.1993.319366), the resampling soxr's. Measured at speeds of 0.95 to 1.05: a click keeps its height and
-stays within 17 ms of its place; librosa's phase vocoder smears it to a tenth of its height over 100 ms, which is what
-plosives and pauses are made of.
+doi:10.1109/ICASSP.1993.319366), the resampling soxr's. At speeds of 0.95
+to 1.05 a click keeps its height and stays within 16 ms of its place, and speech its harmonicity (0.82, original 0.82);
+librosa's phase vocoder leaves a tenth of the height, smeared over 100 ms, and a harmonicity of 0.70.
 """
 
 from __future__ import annotations
