@@ -99,8 +99,11 @@ class Manifest:
         return Path(self._file(row))
 
     def _file(self, row: int) -> str:
-        own = int(self.sources[row]) if self.recipe(row) else row
-        return os.path.abspath(os.path.join(self.root, self.paths[own]))
+        return os.path.abspath(os.path.join(self.root, self.file_text(row)))
+
+    def file_text(self, row: int) -> str:
+        """The media file of one row as the table gives it: without the recipe that is part of a copy's name."""
+        return self.paths[int(self.sources[row])] if self.recipe(row) else self.paths[row]
 
     def recipe(self, row: int) -> str:
         """What is done on the fly to the file of one row, as ``str(Augmentation)`` writes it; mostly nothing."""

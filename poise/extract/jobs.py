@@ -39,6 +39,8 @@ class Job:
     path, file, key, stamp
         The recording as the manifest gives it, its absolute path, its bytes' hash, and inode, size and time of the last
         change when they were hashed.
+    recipe : str
+        What is done to the file on the fly to make a copy.
     encoders : mapping of modality to Encoder
         What is still to be extracted.
     known : mapping of modality to Entry
@@ -66,6 +68,7 @@ class Job:
     file: Path
     key: str
     stamp: Stamp
+    recipe: str
     encoders: Mapping[Modality, Encoder]
     known: Mapping[Modality, Entry]
     attempts: int
@@ -97,7 +100,7 @@ class Job:
         n_given = 0
         for may_repeat in (True, False):
             try:
-                for number, clip in enumerate(source.clips(self.file, modality)):
+                for number, clip in enumerate(source.clips(self.file, modality, self.recipe)):
                     if number >= n_given:
                         n_given += 1
                         yield modality, clip

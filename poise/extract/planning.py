@@ -18,6 +18,7 @@ from poise.extract.media.opening import check_regular_file
 from poise.extract.outcomes import RecordingOutcome, judge
 from poise.extract.reading import describe_error
 from poise.manifest import Manifest
+from poise.recipe import copy_key
 from poise.store.identity import KeyCache
 from poise.store.schema import Entry, Modality
 
@@ -31,7 +32,7 @@ class PlannedRow:
     row : int
         Its number.
     key : str or None
-        Hash of its bytes; None if they cannot be read.
+        Hash of its bytes, and of what makes a copy of them; None if they cannot be read.
     outcome : RecordingOutcome or None
         How it ended, if that is known already.
     job : Job or None
@@ -83,7 +84,7 @@ def plan_rows(
         try:
             file = check_regular_file(manifest.file(row))
             stamp = stamp_of(file)
-            key = keys.key(file)
+            key = copy_key(keys.key(file), manifest.recipe(row))
         except (MediaError, OSError) as error:
             failed = RecordingOutcome(
                 path=manifest.paths[row], key=None, outcome="failed", reason=describe_error(error)
@@ -96,7 +97,17 @@ def plan_rows(
         known = {modality: held[key] for modality, held in entries.items() if key in held}
         planned = _plan_known(row, manifest.paths[row], key, encoders, known, retry_failed=retry_failed)
         if planned is None:
-            job = _job(row, manifest.paths[row], file, key, stamp, encoders, known, retry_failed=retry_failed)
+            job = _job(
+                row,
+                manifest.paths[row],
+                manifest.recipe(row),
+                file,
+                key,
+                stamp,
+                encoders,
+                known,
+                retry_failed=retry_failed,
+            )
             begun[key] = tuple(job.encoders)
             planned = PlannedRow(row=row, key=key, job=job, new_names=_unnamed(manifest.paths[row], known))
         yield planned
@@ -133,6 +144,7 @@ def _to_repeat(known: Mapping[Modality, Entry], *, retry_failed: bool) -> set[Mo
 def _job(
     row: int,
     path: str,
+    recipe: str,
     file: Path,
     key: str,
     stamp: Stamp,
@@ -149,6 +161,7 @@ def _job(
         file=file,
         key=key,
         stamp=stamp,
+        recipe=recipe,
         encoders=todo,
         known={modality: entry for modality, entry in known.items() if modality not in todo},
         attempts=1 + max((known[modality].attempts for modality in again), default=0),

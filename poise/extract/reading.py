@@ -7,7 +7,7 @@ Extraction and prediction both read files through here, so that they see the sam
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from poise.errors import MediaError, PoiseError
+from poise.extract.augment.augmenter import Augmenter
 from poise.extract.clips import ClipSettings, plan_clips
 from poise.extract.encoders.base import AudioEncoder, Encoder, PreparedClip, VideoEncoder
 from poise.extract.media.decode import Decoder, frames_on_screen, read_frames
@@ -69,6 +70,8 @@ class RecordingReader:
         How the recording is cut.
     decoder : {"pyav", "decord"}
         What decodes the pictures.
+    recipe : str
+        What is done to the file on the fly to make a copy of it, see :class:`poise.recipe.Augmentation`.
 
     Attributes
     ----------
@@ -85,6 +88,7 @@ class RecordingReader:
         *,
         clips: ClipSettings,
         decoder: Decoder = "pyav",
+        recipe: str = "",
     ) -> None:
         self.path = path
         self.duration_s = float("nan")
@@ -92,6 +96,11 @@ class RecordingReader:
         self._encoders = encoders
         self._clips = clips
         self._decoder = decoder
+        self._copy = Augmenter.from_text(recipe)
+
+    def length_of(self, found: Probe) -> float:
+        """Length of the recording in seconds; a copy may be faster or slower than its file."""
+        return self._copy.duration_s(found.duration_s)
 
     def read(self, found: Probe | None = None) -> Iterator[tuple[Modality, PreparedClip]]:
         """Decode the file once and yield its clips, each modality in order of time.
@@ -107,8 +116,8 @@ class RecordingReader:
             The file cannot be read.
         """
         found = found if found is not None else probe(self.path)
-        self.duration_s = found.duration_s
-        times, flags = plan_clips(found.duration_s, self._clips)
+        self.duration_s = self.length_of(found)
+        times, flags = plan_clips(self.duration_s, self._clips)
         for modality, notes in self.notes.items():
             notes.flags.update(flags)
             lost = found.truncation(modality)
@@ -140,8 +149,9 @@ class RecordingReader:
             notes.reason = found.without["video"]
             return
         start_s, end_s = float(track.times_s[0]), track.end_s
-        spans = self._spans(times, start_s, end_s)
-        shown = [span for span in spans if _is_shown(span, track)]
+        copy = self._copy
+        spans = self._spans(times, copy.duration_s(start_s), copy.duration_s(end_s))
+        shown = [span for span in spans if _is_shown(span, track, copy)]
         if len(shown) < len(spans):
             notes.add("picture-gap")
         spans = shown
@@ -149,14 +159,16 @@ class RecordingReader:
             notes.reason = f"no picture: it lasts only {end_s - start_s:.2f} s, too short for a clip"
             return
         wanted = [
-            frames_on_screen(encoder.frame_times(span.covered_start_s, span.covered_end_s), track) for span in spans
+            frames_on_screen(copy.source_times(encoder.frame_times(span.covered_start_s, span.covered_end_s)), track)
+            for span in spans
         ]
 
         def prepare(frame: NDArray[np.uint8]) -> tuple[NDArray[Any], NDArray[np.float32]]:
-            return encoder.prepare_frame(frame), glance(frame)
+            seen = copy.picture(frame)
+            return encoder.prepare_frame(seen), glance(seen)
 
         for number, frames in read_frames(found, wanted, prepare, decoder=self._decoder):
-            times_s = track.times_s[wanted[number]]
+            times_s = copy.copy_times(track.times_s[wanted[number]])
             data = np.stack([prepared for prepared, _ in frames])  # (n_frames, ...)
             yield spans[number].clip(data, times_s, judge_picture([seen for _, seen in frames], times_s))
         _note_lost(notes, len(spans), "picture")
@@ -171,19 +183,25 @@ class RecordingReader:
                 notes.reason = "silent" if heard.start_s is not None else "no sound: none can be decoded"
                 return
         with SoundReader(found, sample_rate_hz=encoder.sample_rate_hz) as sound:
-            n_expected = 0
+            copy, n_expected = self._copy, 0
             for clip in times:
-                sound.read_until(float(clip[1]))
-                sound.forget_before(float(clip[0]))
-                for span in self._spans(clip[None], sound.start_s or 0.0, sound.end_s):
-                    if _inside_gap(span, sound) or span.covered_s * sound.sample_rate_hz < encoder.min_samples:
+                first_s, last_s = copy.source_span(float(clip[0]), float(clip[1]))
+                sound.read_until(last_s)
+                sound.forget_before(first_s - copy.context_s)
+                begins_s, ends_s = copy.duration_s(sound.start_s or 0.0), copy.duration_s(sound.end_s)
+                gaps, damaged = (
+                    [(copy.duration_s(a), copy.duration_s(b)) for a, b in spans]
+                    for spans in (sound.gaps, sound.damaged)
+                )
+                for span in self._spans(clip[None], begins_s, ends_s):
+                    if _inside_gap(span, gaps) or span.covered_s * sound.sample_rate_hz < encoder.min_samples:
                         continue
                     n_expected += 1
-                    if any(_overlap_s(span, lost) > 0 for lost in sound.damaged):
+                    if any(_overlap_s(span, lost) > 0 for lost in damaged):
                         continue
-                    if any(_overlap_s(span, gap) > 0 for gap in sound.gaps):
+                    if any(_overlap_s(span, gap) > 0 for gap in gaps):
                         notes.flags.add("sound-gap")
-                    samples = sound.cut(span.covered_start_s, span.covered_end_s)
+                    samples = copy.read_sound(sound, span.covered_start_s, span.covered_end_s)
                     words = judge_sound(samples, sound.sample_rate_hz)
                     yield span.clip(encoder.prepare_samples(samples), _NO_TIMES, words)
         if sound.sanitised:
@@ -229,15 +247,16 @@ def _overlap_s(span: _Span, other: tuple[float, float]) -> float:
     return max(0.0, min(span.covered_end_s, other[1]) - max(span.covered_start_s, other[0]))
 
 
-def _is_shown(span: _Span, track: VideoTrack) -> bool:
+def _is_shown(span: _Span, track: VideoTrack, copy: Augmenter) -> bool:
     """Whether the picture changed not too long ago; a frame that stays for minutes means broken timestamps."""
-    first, last = frames_on_screen(np.array([span.covered_start_s, span.covered_end_s]), track)
-    return bool(last > first or span.covered_start_s - track.times_s[first] <= MAX_STILL_S)
+    start_s, end_s = copy.source_span(span.covered_start_s, span.covered_end_s)
+    first, last = frames_on_screen(np.array([start_s, end_s]), track)
+    return bool(last > first or start_s - track.times_s[first] <= MAX_STILL_S)
 
 
-def _inside_gap(span: _Span, sound: SoundReader) -> bool:
+def _inside_gap(span: _Span, gaps: Sequence[tuple[float, float]]) -> bool:
     """Whether the track has no samples in most of a span."""
-    return sum(_overlap_s(span, gap) for gap in sound.gaps) > span.covered_s / 2
+    return sum(_overlap_s(span, gap) for gap in gaps) > span.covered_s / 2
 
 
 def _note_lost(notes: Notes, n_expected: int, what: str) -> None:

@@ -7,6 +7,7 @@ from pathlib import PurePath
 
 from poise.errors import FeaturesMissingError
 from poise.manifest import Manifest
+from poise.recipe import copy_key
 from poise.store.identity import KeyCache, name_key
 from poise.store.index import FeatureSetIndex
 from poise.store.paths import normal_path
@@ -38,11 +39,12 @@ def find_keys(index: FeatureSetIndex, manifest: Manifest, cache: KeyCache) -> li
     keys: list[str | None] = []
     elsewhere: list[int] = []
     folders: dict[str, bool] = {}
-    for row, path in enumerate(manifest.paths):
-        folder = os.path.dirname(path)
+    for row in range(len(manifest)):
+        text = manifest.file_text(row)
+        folder = os.path.dirname(text)
         if folder not in folders:
             folders[folder] = os.path.isdir(os.path.join(root, folder))
-        key = _key_of_file(os.path.join(root, path), cache) if folders[folder] else None
+        key = _key_of_file(os.path.join(root, text), manifest.recipe(row), cache) if folders[folder] else None
         if key is None:
             elsewhere.append(row)
         keys.append(key if key is not None and key in index else None)
@@ -52,9 +54,9 @@ def find_keys(index: FeatureSetIndex, manifest: Manifest, cache: KeyCache) -> li
     return keys
 
 
-def _key_of_file(file: str, cache: KeyCache) -> str | None:
+def _key_of_file(file: str, recipe: str, cache: KeyCache) -> str | None:
     try:
-        return cache.key(file)
+        return copy_key(cache.key(file), recipe)
     except (OSError, ValueError):
         return None
 

@@ -316,7 +316,7 @@ class TestClock:
         times = np.arange(*span, 1 / 50)
         wanted = frames_on_screen(copy.source_times(times), found.video)
         ((_, frames),) = read_frames(found, [wanted], lambda frame: copy.picture(frame).mean(keepdims=True))
-        seen_s = times[int(np.argmax(frames.ravel()))]
+        seen_s = times[int(np.argmax(np.ravel(frames)))]
         with SoundReader(found) as reader:
             reader.read_until(copy.source_span(*span)[1])
             reader.forget_before(copy.source_span(*span)[0] - copy.context_s)

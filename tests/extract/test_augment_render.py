@@ -36,7 +36,7 @@ def halves(level: int = 60) -> Picture:
 def frames_of(found: Probe) -> NDArray[np.uint8]:
     assert found.video is not None
     ((_, frames),) = read_frames(found, [np.arange(len(found.video.pts))], lambda frame: frame)
-    return frames
+    return np.stack(frames)
 
 
 def sound_of(found: Probe) -> NDArray[np.float32]:

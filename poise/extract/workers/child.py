@@ -52,10 +52,11 @@ class Setup:
 
 @dataclass(frozen=True)
 class Request:
-    """One modality of one file."""
+    """One modality of one file, or of a copy of it that is made on the fly."""
 
     path: Path
     modality: Modality
+    recipe: str = ""
 
 
 @dataclass(frozen=True)
@@ -114,13 +115,19 @@ def _serve(channel: Channel, encoders: Mapping[Modality, Encoder], setup: Setup)
     while True:
         request: Request = channel.receive()
         encoder = encoders[request.modality]
-        reader = RecordingReader(request.path, {request.modality: encoder}, clips=setup.clips, decoder=setup.decoder)
+        reader = RecordingReader(
+            request.path,
+            {request.modality: encoder},
+            clips=setup.clips,
+            decoder=setup.decoder,
+            recipe=request.recipe,
+        )
         try:
             status = os.stat(request.path)
             stamp = (request.path, status.st_ino, status.st_size, status.st_mtime_ns)
             if stamp not in known:
                 known = {stamp: probe(request.path)}
-            channel.send(Began(known[stamp].duration_s))
+            channel.send(Began(reader.length_of(known[stamp])))
             for _, clip in reader.read(known[stamp]):
                 channel.send(clip)
         except ChannelClosedError:

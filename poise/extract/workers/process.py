@@ -97,8 +97,8 @@ class ClipSource(Protocol):
     duration_s: float
     notes: Notes
 
-    def clips(self, path: Path, modality: Modality) -> Iterator[PreparedClip]:
-        """Clips of one modality of a file, in order of time.
+    def clips(self, path: Path, modality: Modality, recipe: str = "") -> Iterator[PreparedClip]:
+        """Clips of one modality of a file, or of a copy of it made by a recipe, in order of time.
 
         Raises
         ------
@@ -122,13 +122,17 @@ class HereSource:
     def __exit__(self, *_: object) -> None:
         return None
 
-    def clips(self, path: Path, modality: Modality) -> Iterator[PreparedClip]:
+    def clips(self, path: Path, modality: Modality, recipe: str = "") -> Iterator[PreparedClip]:
         """See :meth:`ClipSource.clips`."""
         reader = RecordingReader(
-            path, {modality: self._encoders[modality]}, clips=self._reading.clips, decoder=self._reading.decoder
+            path,
+            {modality: self._encoders[modality]},
+            clips=self._reading.clips,
+            decoder=self._reading.decoder,
+            recipe=recipe,
         )
         found = probe(path)
-        self.duration_s = found.duration_s
+        self.duration_s = reader.length_of(found)
         for _, clip in reader.read(found):
             yield clip
         self.notes = reader.notes[modality]
@@ -203,7 +207,7 @@ class DecodeProcess:
     ) -> None:
         self._end()
 
-    def clips(self, path: Path, modality: Modality) -> Iterator[PreparedClip]:
+    def clips(self, path: Path, modality: Modality, recipe: str = "") -> Iterator[PreparedClip]:
         """See :meth:`ClipSource.clips`.
 
         Raises
@@ -214,7 +218,7 @@ class DecodeProcess:
         self.duration_s, self.notes = float("nan"), Notes()
         completed = False
         try:
-            for message in self._answers(Request(path, modality)):
+            for message in self._answers(Request(path, modality, recipe)):
                 if isinstance(message, PreparedClip):
                     yield message
                 elif isinstance(message, Began):
