@@ -142,7 +142,7 @@ def test_a_signal_stops_an_extraction_and_keeps_what_is_finished(tmp_path: Path,
     began = time.monotonic()
     _, complaint = process.communicate(timeout=30)
     assert time.monotonic() - began < 6
-    assert process.returncode == code
+    assert process.returncode == code, complaint
     assert complaint.count("Interrupted. What was reported stored is kept") == 1
     assert "Traceback" not in complaint
     report = json.loads(poise(*arguments, "--json").stdout)

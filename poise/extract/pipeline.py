@@ -273,6 +273,7 @@ class _Run:
         finally:
             # also when interrupted: what is finished stays finished
             self._close()
+        self._check_confirmed()
 
     def _work_through(self, prefetcher: Prefetcher[PlannedRow, Item, ClipSource]) -> None:
         asked = time.monotonic()
@@ -330,6 +331,8 @@ class _Run:
         with ExitStack() as stack:
             for writer in self._writers.values():
                 stack.callback(writer.close)
+
+    def _check_confirmed(self) -> None:
         for job in self._jobs.values():
             if job.is_over and job.not_durable:
                 raise StoreWriteError(f"{self._store.path} did not confirm {job.path}. Run the command again.")
