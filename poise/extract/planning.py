@@ -154,7 +154,9 @@ def _job(
     retry_failed: bool,
 ) -> Job:
     again = _to_repeat(known, retry_failed=retry_failed)
-    todo = {modality: encoder for modality, encoder in encoders.items() if modality not in known or modality in again}
+    # sound first: its first clip is there sooner, and encoders need not wait
+    order: tuple[Modality, ...] = ("audio", "video")
+    todo = {m: encoders[m] for m in order if m in encoders and (m not in known or m in again)}
     return Job(
         row=row,
         path=path,

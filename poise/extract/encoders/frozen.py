@@ -144,7 +144,7 @@ class FrozenModel(Encoder):
             self._device = choose_device(self._device_name)
             check_precision(self.precision, self._device.type)
             # on a processor larger batches only cost memory traffic (0.73 of its peak at 1-2 clips, 0.62 at 8)
-            self.batch_size = 2 if self._device.type == "cpu" else self.gpu_batch_size
+            self.batch_size = 1 if self._device.type == "cpu" else self.gpu_batch_size
             model = load_model(self.weights, self.class_name, self._device, **self.load_options)
             self.adapt(model)
             self._model = model
