@@ -9,7 +9,7 @@ from poise.extract.fingerprint import build_spec
 from poise.extract.media.probe import probe
 from poise.extract.outcomes import ExtractReport, RecordingOutcome
 from poise.extract.pipeline import ExtractProgress, extract
-from poise.extract.workers.process import DecodeLimits
+from poise.extract.workers.source import DecodeLimits
 
 __all__ = [
     "ClipSettings",

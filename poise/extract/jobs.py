@@ -16,7 +16,7 @@ from poise.extract.encoders.base import Encoder, PreparedClip
 from poise.extract.encoding import Collected, EncodedModality
 from poise.extract.outcomes import RecordingOutcome
 from poise.extract.reading import Notes, describe_error
-from poise.extract.workers.process import ClipSource
+from poise.extract.workers.source import ClipSource
 from poise.store.schema import Entry, Modality, RecordingFeatures
 
 Item = tuple[Modality, PreparedClip]

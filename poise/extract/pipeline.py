@@ -38,7 +38,8 @@ from poise.extract.planning import PlannedRow, plan_rows
 from poise.extract.reading import describe_error
 from poise.extract.stale import StaleRecording, find_stale
 from poise.extract.workers.prefetch import Prefetcher
-from poise.extract.workers.process import ClipSource, DecodeLimits, Reading, clip_sources, default_workers
+from poise.extract.workers.process import clip_sources, default_workers
+from poise.extract.workers.source import ClipSource, DecodeLimits, Reading
 from poise.manifest import Manifest
 from poise.store.index import FeatureSetIndex
 from poise.store.runs import describe_run, new_run_id

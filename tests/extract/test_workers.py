@@ -18,7 +18,7 @@ from poise.extract.clips import ClipSettings
 from poise.extract.pipeline import extract
 from poise.extract.workers.channel import Channel, ChannelClosedError, SilentError
 from poise.extract.workers.prefetch import Prefetcher
-from poise.extract.workers.process import DecodeLimits
+from poise.extract.workers.source import DecodeLimits
 from poise.store import FeatureStore
 from tests.extract.plain_encoders import Deadly, Grey, Loudness
 from tests.media import write_video

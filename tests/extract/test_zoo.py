@@ -10,7 +10,7 @@ import pytest
 
 from poise.extract.clips import ClipSettings
 from poise.extract.pipeline import extract
-from poise.extract.workers.process import DecodeLimits
+from poise.extract.workers.source import DecodeLimits
 from poise.store import FeatureStore
 from tests.extract.plain_encoders import Deadly, Grey, Loudness
 from tests.media import cut_off, grey, tone, write_sound, write_video

@@ -6,7 +6,6 @@ A file may crash it, hang it or fill its memory; whoever started it, :mod:`poise
 from __future__ import annotations
 
 import ctypes
-import os
 import pickle
 import signal
 import socket
@@ -16,19 +15,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from poise.errors import EncoderError, MediaError, PoiseError
-from poise.extract.clips import ClipSettings
 from poise.extract.encoders.base import Encoder
-from poise.extract.media.decode import Decoder
 from poise.extract.media.heartbeat import listen
-from poise.extract.media.probe import Probe, probe
-from poise.extract.reading import Notes, RecordingReader, describe_error
+from poise.extract.reading import Notes, describe_error
 from poise.extract.workers.channel import Channel, ChannelClosedError
+from poise.extract.workers.source import HereSource, Reading
 from poise.store.schema import Modality
 
 _PR_SET_PDEATHSIG = 1
+_GB = 1 << 30
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Setup:
     """What a decoding process is told first.
 
@@ -36,18 +34,12 @@ class Setup:
     ----------
     encoders : bytes
         Pickle of a dict of modality to Encoder; apart, so that one that cannot be read is an error like others.
-    clips : ClipSettings
-        How recordings are cut.
-    decoder : {"pyav", "decord"}
-        What decodes the pictures.
-    memory_bytes : int
-        Memory it may take.
+    reading : Reading
+        How files are read.
     """
 
     encoders: bytes
-    clips: ClipSettings
-    decoder: Decoder
-    memory_bytes: int
+    reading: Reading
 
 
 @dataclass(frozen=True)
@@ -103,39 +95,27 @@ def main(descriptor: int) -> None:
             channel.send(Failed(_not_found(error)))
             return
         channel.send(Alive())
-        _limit_memory(setup.memory_bytes)
+        _limit_memory(round(setup.reading.limits.memory_gb * _GB))
         listen(lambda: channel.send(Alive()))
-        _serve(channel, encoders, setup)
+        _serve(channel, HereSource(encoders, setup.reading))
     except ChannelClosedError:
         return
 
 
-def _serve(channel: Channel, encoders: Mapping[Modality, Encoder], setup: Setup) -> None:
-    known: dict[tuple[Path, int, int, int], Probe] = {}
+def _serve(channel: Channel, here: HereSource) -> None:
     while True:
         request: Request = channel.receive()
-        encoder = encoders[request.modality]
-        reader = RecordingReader(
-            request.path,
-            {request.modality: encoder},
-            clips=setup.clips,
-            decoder=setup.decoder,
-            recipe=request.recipe,
-        )
         try:
-            status = os.stat(request.path)
-            stamp = (request.path, status.st_ino, status.st_size, status.st_mtime_ns)
-            if stamp not in known:
-                known = {stamp: probe(request.path)}
-            channel.send(Began(reader.length_of(known[stamp])))
-            for _, clip in reader.read(known[stamp]):
+            clips = here.open(request.path, request.modality, request.recipe)
+            channel.send(Began(here.duration_s))
+            for clip in clips:
                 channel.send(clip)
         except ChannelClosedError:
             raise
         except Exception as error:  # noqa: BLE001  a file must cost no more than itself
             channel.send(Failed(_portable(error)))
         else:
-            channel.send(Ended(reader.notes[request.modality]))
+            channel.send(Ended(here.notes))
 
 
 def _portable(error: Exception) -> Exception:

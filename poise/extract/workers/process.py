@@ -15,127 +15,20 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Protocol
+from typing import IO, Any
 
-from poise.errors import DecoderDiedError, EncoderError, ExtractSettingsError
-from poise.extract.clips import ClipSettings
+from poise.errors import DecoderDiedError, EncoderError
 from poise.extract.encoders.base import Encoder, PreparedClip
-from poise.extract.media.decode import Decoder
-from poise.extract.media.probe import probe
-from poise.extract.reading import Notes, RecordingReader, describe_error
+from poise.extract.reading import Notes, describe_error
 from poise.extract.workers.channel import Channel, ChannelClosedError, SilentError
 from poise.extract.workers.child import Alive, Began, Ended, Failed, Request, Setup
+from poise.extract.workers.source import ClipSource, HereSource, Reading
 from poise.store.schema import Modality
 
 _START_S = 120.0
 _END_S = 2.0
-_GB = 1 << 30
-
-
-@dataclass(frozen=True, kw_only=True)
-class DecodeLimits:
-    """What a decoding process may do before it is ended.
-
-    Parameters
-    ----------
-    stall_s : float
-        How long it may show no sign of life, seconds.
-    memory_gb : float
-        Memory that it may take, GB.
-
-    Raises
-    ------
-    ExtractSettingsError
-        A limit is too small to decode anything.
-    """
-
-    stall_s: float = 60.0
-    memory_gb: float = 4.0
-
-    def __post_init__(self) -> None:
-        if not self.stall_s >= 1:
-            raise ExtractSettingsError(f"stall_s is {self.stall_s}. Expected 1 second or more, as --stall 60.")
-        if not self.memory_gb >= 0.5:
-            raise ExtractSettingsError(
-                f"memory_gb is {self.memory_gb}. Expected half a GB or more, as --decoder-memory 4."
-            )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Reading:
-    """How files are read.
-
-    Attributes
-    ----------
-    clips : ClipSettings
-        How recordings are cut.
-    decoder : {"pyav", "decord"}
-        What decodes the pictures.
-    limits : DecodeLimits
-        When a decoding process is ended.
-    """
-
-    clips: ClipSettings
-    decoder: Decoder
-    limits: DecodeLimits = field(default_factory=DecodeLimits)
-
-
-class ClipSource(Protocol):
-    """Where the clips of a file come from.
-
-    Attributes
-    ----------
-    duration_s : float
-        Length of the recording that was asked for last, seconds; NaN until known.
-    notes : Notes
-        What was found of it; complete once its clips are exhausted.
-    """
-
-    duration_s: float
-    notes: Notes
-
-    def clips(self, path: Path, modality: Modality, recipe: str = "") -> Iterator[PreparedClip]:
-        """Clips of one modality of a file, or of a copy of it made by a recipe, in order of time.
-
-        Raises
-        ------
-        MediaError
-            The file cannot be read.
-        """
-
-
-class HereSource:
-    """Clips decoded in this process; a context manager."""
-
-    def __init__(self, encoders: Mapping[Modality, Encoder], reading: Reading) -> None:
-        self._encoders = encoders
-        self._reading = reading
-        self.duration_s = float("nan")
-        self.notes = Notes()
-
-    def __enter__(self) -> HereSource:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        return None
-
-    def clips(self, path: Path, modality: Modality, recipe: str = "") -> Iterator[PreparedClip]:
-        """See :meth:`ClipSource.clips`."""
-        reader = RecordingReader(
-            path,
-            {modality: self._encoders[modality]},
-            clips=self._reading.clips,
-            decoder=self._reading.decoder,
-            recipe=recipe,
-        )
-        found = probe(path)
-        self.duration_s = reader.length_of(found)
-        for _, clip in reader.read(found):
-            yield clip
-        self.notes = reader.notes[modality]
 
 
 def default_workers(encoders: Iterable[Encoder]) -> int:
@@ -185,12 +78,7 @@ class DecodeProcess:
     """
 
     def __init__(self, encoders: bytes, reading: Reading, *, stop: threading.Event) -> None:
-        self._setup = Setup(
-            encoders=encoders,
-            clips=reading.clips,
-            decoder=reading.decoder,
-            memory_bytes=round(reading.limits.memory_gb * _GB),
-        )
+        self._setup = Setup(encoders, reading)
         self._limits = reading.limits
         self._stop = stop
         self._process: subprocess.Popen[bytes] | None = None
