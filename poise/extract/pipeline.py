@@ -34,7 +34,7 @@ from poise.extract.fingerprint import build_spec
 from poise.extract.jobs import ChangedWhileReadError, Item, Job
 from poise.extract.media.decode import check_decoder
 from poise.extract.outcomes import ExtractReport, RecordingOutcome, RunOutcome, judge
-from poise.extract.planning import PlannedRow, plan_rows
+from poise.extract.planning import PlannedRow, plan_rows, shard_rows
 from poise.extract.reading import describe_error
 from poise.extract.stale import StaleRecording, find_stale
 from poise.extract.workers.prefetch import Prefetcher
@@ -171,24 +171,6 @@ def extract(
     )
 
 
-def shard_rows(n_rows: int, shard: tuple[int, int] | None) -> range:
-    """The rows of one shard; all of them for None.
-
-    Raises
-    ------
-    ExtractSettingsError
-        There is no such shard.
-    """
-    if shard is None:
-        return range(n_rows)
-    number, n_shards = shard
-    if not 1 <= number <= n_shards:
-        raise ExtractSettingsError(
-            f"There is no shard {number} of {n_shards}. Expected i/n with i from 1 to n, as --shard 2/4."
-        )
-    return range(number - 1, n_rows, n_shards)
-
-
 def _make_encoders(
     names: Mapping[Modality, str | os.PathLike[str] | Encoder | None],
     options: Mapping[str, Any],
@@ -196,6 +178,7 @@ def _make_encoders(
 ) -> dict[Modality, Encoder]:
     encoders: dict[Modality, Encoder] = {}
     named = {m: name for m, name in names.items() if not isinstance(name, Encoder) and name not in (None, "none")}
+    # encoders without layers go without; if there are no others, they say so themselves
     choosing = {modality for modality, name in named.items() if is_pretrained(name, modality)} or named.keys()
     for modality, name in names.items():
         if isinstance(name, Encoder):

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
-from poise.errors import MediaError
+from poise.errors import ExtractSettingsError, MediaError
 from poise.extract.encoders.base import Encoder
 from poise.extract.encoding import Collected
-from poise.extract.jobs import Job, Stamp, stamp_of
+from poise.extract.jobs import Job, stamp_of
 from poise.extract.media.opening import check_regular_file
 from poise.extract.outcomes import RecordingOutcome, judge
 from poise.extract.reading import describe_error
@@ -94,78 +93,56 @@ def plan_rows(
         if key in begun:
             yield PlannedRow(row=row, key=key, new_names=begun[key])
             continue
+        path = manifest.paths[row]
         known = {modality: held[key] for modality, held in entries.items() if key in held}
-        planned = _plan_known(row, manifest.paths[row], key, encoders, known, retry_failed=retry_failed)
-        if planned is None:
-            job = _job(
-                row,
-                manifest.paths[row],
-                manifest.recipe(row),
-                file,
-                key,
-                stamp,
-                encoders,
-                known,
-                retry_failed=retry_failed,
-            )
-            begun[key] = tuple(job.encoders)
-            planned = PlannedRow(row=row, key=key, job=job, new_names=_unnamed(manifest.paths[row], known))
-        yield planned
+        unnamed = tuple(modality for modality, entry in known.items() if path not in entry.paths)
+        again = _to_repeat(known) if retry_failed else set()
+        # sound first: its first clip is there sooner, and encoders need not wait
+        order: tuple[Modality, ...] = ("audio", "video")
+        todo = {m: encoders[m] for m in order if m in encoders and (m not in known or m in again)}
+        if not todo:
+            outcome = judge(path, key, known, already=True)
+            yield PlannedRow(row=row, key=key, outcome=outcome, new_names=unnamed)
+            continue
+        begun[key] = tuple(todo)
+        job = Job(
+            row=row,
+            path=path,
+            file=file,
+            key=key,
+            stamp=stamp,
+            recipe=manifest.recipe(row),
+            encoders=todo,
+            known={modality: entry for modality, entry in known.items() if modality not in todo},
+            attempts=1 + max((known[modality].attempts for modality in again), default=0),
+            collected={modality: Collected(encoder.shape) for modality, encoder in todo.items()},
+        )
+        yield PlannedRow(row=row, key=key, job=job, new_names=unnamed)
 
 
-def _plan_known(
-    row: int,
-    path: str,
-    key: str,
-    encoders: Mapping[Modality, Encoder],
-    known: Mapping[Modality, Entry],
-    *,
-    retry_failed: bool,
-) -> PlannedRow | None:
-    """The plan of a recording of which nothing is to be done."""
-    if encoders.keys() - known.keys() or _to_repeat(known, retry_failed=retry_failed):
-        return None
-    return PlannedRow(row=row, key=key, outcome=judge(path, key, known, already=True), new_names=_unnamed(path, known))
-
-
-def _unnamed(path: str, known: Mapping[Modality, Entry]) -> tuple[Modality, ...]:
-    return tuple(modality for modality, entry in known.items() if path not in entry.paths)
-
-
-def _to_repeat(known: Mapping[Modality, Entry], *, retry_failed: bool) -> set[Modality]:
+def _to_repeat(known: Mapping[Modality, Entry]) -> set[Modality]:
+    """Feature sets in which a recording failed; where it failed in all of them, also those in which it is missing."""
     everything_failed = all(entry.outcome != "stored" for entry in known.values())
     return {
         modality
         for modality, entry in known.items()
-        if retry_failed and (entry.outcome == "failed" or (entry.outcome == "missing" and everything_failed))
+        if entry.outcome == "failed" or (entry.outcome == "missing" and everything_failed)
     }
 
 
-def _job(
-    row: int,
-    path: str,
-    recipe: str,
-    file: Path,
-    key: str,
-    stamp: Stamp,
-    encoders: Mapping[Modality, Encoder],
-    known: Mapping[Modality, Entry],
-    *,
-    retry_failed: bool,
-) -> Job:
-    again = _to_repeat(known, retry_failed=retry_failed)
-    # sound first: its first clip is there sooner, and encoders need not wait
-    order: tuple[Modality, ...] = ("audio", "video")
-    todo = {m: encoders[m] for m in order if m in encoders and (m not in known or m in again)}
-    return Job(
-        row=row,
-        path=path,
-        file=file,
-        key=key,
-        stamp=stamp,
-        recipe=recipe,
-        encoders=todo,
-        known={modality: entry for modality, entry in known.items() if modality not in todo},
-        attempts=1 + max((known[modality].attempts for modality in again), default=0),
-        collected={modality: Collected(encoder.shape) for modality, encoder in todo.items()},
-    )
+def shard_rows(n_rows: int, shard: tuple[int, int] | None) -> range:
+    """The rows of one shard; all of them for None.
+
+    Raises
+    ------
+    ExtractSettingsError
+        There is no such shard.
+    """
+    if shard is None:
+        return range(n_rows)
+    number, n_shards = shard
+    if not 1 <= number <= n_shards:
+        raise ExtractSettingsError(
+            f"There is no shard {number} of {n_shards}. Expected i/n with i from 1 to n, as --shard 2/4."
+        )
+    return range(number - 1, n_rows, n_shards)
