@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from poise.errors import EncoderError
 from poise.extract.encoders.base import Encoder, PreparedClip
 from poise.extract.encoders.device import (
     check_precision,
@@ -50,6 +51,8 @@ class FrozenModel(Encoder):
     ------
     ExtractSettingsError
         The model has no such layer or token, or cannot run in that precision.
+    EncoderError
+        The checkpoint's preprocessing is not understood, or does not fit the model.
     """
 
     model_types: ClassVar[frozenset[str]]
@@ -96,6 +99,31 @@ class FrozenModel(Encoder):
         self._device_name = device
         self._model: Any = None
         self._device: Any = None
+        self.read_preprocessing()
+
+    @abstractmethod
+    def read_preprocessing(self) -> None:
+        """Take what the checkpoint's own preprocessor file says, when the encoder is made.
+
+        Raises
+        ------
+        EncoderError
+            It is not understood, or does not fit the model.
+        """
+
+    def check_made(self, what: str, made: tuple[int, ...], expected: tuple[int, ...]) -> None:
+        """Refuse preprocessing that makes inputs of another size than the model's.
+
+        Raises
+        ------
+        EncoderError
+            The sizes differ.
+        """
+        if made != expected:
+            raise EncoderError(
+                f"{self.weights.folder}: the preprocessing makes {what} of {made}, the model expects {expected}. "
+                f"Take config.json and {self.weights.preprocessor_file.name} from the same checkpoint."
+            )
 
     def config(self, key: str) -> Any:
         """A value of ``config.json``, or what transformers takes where it is left out."""

@@ -106,6 +106,11 @@ class Readout:
         """Number of layers, None where there is no axis for them."""
         return None if self.layers is None else len(self.layers)
 
+    @property
+    def request(self) -> dict[str, bool]:
+        """What a model of transformers must be asked for in every call, so that :meth:`read` finds it."""
+        return {} if self.layers is None else {"output_hidden_states": True}
+
     def settings(self) -> dict[str, Any]:
         """What changes the numbers, as JSON values."""
         pooling = _SUMMARIES[self.pooling].format(self.tokens)

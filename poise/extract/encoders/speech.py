@@ -14,7 +14,6 @@ from poise.extract.encoders.device import to_device
 from poise.extract.encoders.frozen import FrozenModel
 from poise.extract.encoders.readout import Layers
 from poise.extract.encoders.wavlm_attention import fuse_attention
-from poise.extract.encoders.weights import Weights
 
 _CLASSES = {"wavlm": "WavLMModel", "hubert": "HubertModel", "wav2vec2": "Wav2Vec2Model"}
 
@@ -52,24 +51,14 @@ class SpeechEncoder(FrozenModel, AudioEncoder):
     tokens = "frames"
     gpu_batch_size = 16
 
-    def __init__(
-        self,
-        weights: Weights,
-        *,
-        name: str,
-        device: str = "auto",
-        layers: Layers = "last",
-        pooling: str = "mean",
-        precision: str = "float32",
-    ) -> None:
-        super().__init__(weights, name=name, device=device, layers=layers, pooling=pooling, precision=precision)
-        self.class_name = _CLASSES[str(weights.config["model_type"])]
-        self.batch_size = 4
-        given = weights.preprocessor
+    def read_preprocessing(self) -> None:
+        """Sampling rate, normalisation and the shortest clip."""
+        self.class_name = _CLASSES[str(self.weights.config["model_type"])]
+        given = self.weights.preprocessor
         if "do_normalize" not in given or "sampling_rate" not in given:
             raise EncoderError(
-                f"{weights.preprocessor_file} lacks do_normalize or sampling_rate: {sorted(given)}. Expected both, "
-                "as a WavLM checkpoint has them; they differ between its sizes."
+                f"{self.weights.preprocessor_file} lacks do_normalize or sampling_rate: {sorted(given)}. Expected "
+                "both, as a WavLM checkpoint has them; they differ between its sizes."
             )
         self.do_normalize = bool(given["do_normalize"])
         self.sample_rate_hz = int(given["sampling_rate"])
@@ -112,5 +101,4 @@ class SpeechEncoder(FrozenModel, AudioEncoder):
     def run(self, clips: Sequence[PreparedClip]) -> tuple[Any, None]:
         """The model's output for clips of one length; all frames count."""
         values = to_device(np.stack([clip.data for clip in clips]), self._device)  # (n_clips, n_samples)
-        wanted = {} if self.readout.layers is None else {"output_hidden_states": True}
-        return self._model(input_values=values, **wanted), None
+        return self._model(input_values=values, **self.readout.request), None

@@ -59,9 +59,14 @@ class VideoTransformer(FrozenModel, VideoEncoder):
         super().__init__(weights, name=name, device=device, layers=layers, pooling=pooling, precision=precision)
         self.own_frames = int(self.config(self.frames_key))
         self.n_frames = self.own_frames if n_frames is None else n_frames
-        self.preprocessing = PicturePreprocessing.read(weights, model=self.title, **self.preprocessing_options)
         self.check_frames()
-        self._check_size()
+
+    def read_preprocessing(self) -> None:
+        """What is done to a frame."""
+        self.preprocessing = PicturePreprocessing.read(self.weights, model=self.title, **self.preprocessing_options)
+        size = self.config(self.size_key)
+        expected = tuple(size) if isinstance(size, list | tuple) else (size, size)
+        self.check_made("pictures", (self.preprocessing.height, self.preprocessing.width), expected)
 
     def check_frames(self) -> None:
         """Refuse a number of frames that the model cannot take."""
@@ -69,16 +74,6 @@ class VideoTransformer(FrozenModel, VideoEncoder):
             raise EncoderError(
                 f"{self.weights.source} looks at {self.own_frames} frames of a clip, got n_frames={self.n_frames}. "
                 f"Use --frames {self.own_frames}."
-            )
-
-    def _check_size(self) -> None:
-        size = self.config(self.size_key)
-        expected = tuple(size) if isinstance(size, list | tuple) else (size, size)
-        made = (self.preprocessing.height, self.preprocessing.width)
-        if made != expected:
-            raise EncoderError(
-                f"{self.weights.folder}: the preprocessing makes pictures of {made}, the model expects {expected}. "
-                f"Take config.json and {self.weights.preprocessor_file.name} from the same checkpoint."
             )
 
     def input_settings(self) -> Mapping[str, Any]:
@@ -101,8 +96,7 @@ class VideoTransformer(FrozenModel, VideoEncoder):
         """The model's output; all tokens count."""
         pixels = to_device(np.stack([clip.data for clip in clips]), self._device)
         values = self.preprocessing.normalise(pixels)  # (n_clips, n_frames, 3, height, width)
-        wanted = {} if self.readout.layers is None else {"output_hidden_states": True}
-        return self._model(**{self.input_name: values}, **self.forward_options, **wanted), None
+        return self._model(**{self.input_name: values}, **self.forward_options, **self.readout.request), None
 
 
 class VideoMAEEncoder(VideoTransformer):

@@ -12,8 +12,6 @@ from poise.errors import EncoderError
 from poise.extract.encoders.base import AudioEncoder, PreparedClip
 from poise.extract.encoders.device import to_device
 from poise.extract.encoders.frozen import FrozenModel
-from poise.extract.encoders.readout import Layers
-from poise.extract.encoders.weights import Weights
 
 _MEL = ("feature_size", "hop_length", "n_fft", "chunk_length", "padding_value")
 
@@ -54,22 +52,13 @@ class WhisperEncoder(FrozenModel, AudioEncoder):
     # of the encoder alone, out of files that hold the decoder too
     load_options: ClassVar[Mapping[str, Any]] = {"key_mapping": {r"^(model\.)?encoder\.": ""}}
 
-    def __init__(
-        self,
-        weights: Weights,
-        *,
-        name: str,
-        device: str = "auto",
-        layers: Layers = "last",
-        pooling: str = "mean",
-        precision: str = "float32",
-    ) -> None:
-        super().__init__(weights, name=name, device=device, layers=layers, pooling=pooling, precision=precision)
-        given = weights.preprocessor
+    def read_preprocessing(self) -> None:
+        """Sampling rate, spectrogram, and the shortest and longest clip."""
+        given = self.weights.preprocessor
         missing = sorted({*_MEL, "sampling_rate"} - given.keys())
         if missing or given.get("dither"):
             raise EncoderError(
-                f"{weights.preprocessor_file} lacks {', '.join(missing)}, or asks for random numbers (dither "
+                f"{self.weights.preprocessor_file} lacks {', '.join(missing)}, or asks for random numbers (dither "
                 f"{given.get('dither', 0)}). Expected {', '.join(_MEL)} and sampling_rate, as a Whisper checkpoint has "
                 "them."
             )
@@ -78,17 +67,10 @@ class WhisperEncoder(FrozenModel, AudioEncoder):
         self.hop_length = int(given["hop_length"])
         self.min_samples = int(given["n_fft"])
         self._extractor: Any = None
-        self._check_size()
-
-    def _check_size(self) -> None:
-        given = self.weights.preprocessor
         made = (int(given["feature_size"]), int(self.max_clip_s * self.sample_rate_hz) // self.hop_length)
-        expected = (int(self.config("num_mel_bins")), 2 * int(self.config("max_source_positions")))
-        if made != expected:
-            raise EncoderError(
-                f"{self.weights.folder}: the preprocessing makes spectrograms of {made}, the model expects {expected}. "
-                f"Take config.json and {self.weights.preprocessor_file.name} from the same checkpoint."
-            )
+        self.check_made(
+            "spectrograms", made, (int(self.config("num_mel_bins")), 2 * int(self.config("max_source_positions")))
+        )
 
     def input_settings(self) -> Mapping[str, Any]:
         """Sampling rate, spectrogram and window rule."""
@@ -133,7 +115,6 @@ class WhisperEncoder(FrozenModel, AudioEncoder):
         samples = [clip.data for clip in clips]
         features = self._extractor(samples, sampling_rate=self.sample_rate_hz, return_tensors="np")["input_features"]
         values = to_device(features, self._device)  # (n_clips, n_mels, 2 * n_frames)
-        wanted = {} if self.readout.layers is None else {"output_hidden_states": True}
         # a frame of the spectrogram every hop, and two of them make one of the encoder's
         n_mel_frames = [-(-len(clip.data) // self.hop_length) for clip in clips]
-        return self._model(values, **wanted), [(n - 1) // 2 + 1 for n in n_mel_frames]
+        return self._model(values, **self.readout.request), [(n - 1) // 2 + 1 for n in n_mel_frames]
