@@ -21,6 +21,7 @@ MODULE = """
 
     class Loudness(AudioEncoder):
         name, dim, n_layers, sample_rate_hz, min_samples, max_clip_s = "own name", 1, 2, 8_000, 80, 60.0
+        uses_every_core = True
 
         def __init__(self, *, device="none"):
             self.device = device
@@ -100,6 +101,7 @@ def test_an_encoder_of_another_package_is_found_by_its_name(install) -> None:
         80,
     )
     assert encoder.max_clip_s == 60.0
+    assert encoder.uses_every_core
     assert encoder.origin() == {"device": "cpu"}
     encoder.load()
     assert encoder.batch_size == 5

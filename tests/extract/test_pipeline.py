@@ -215,6 +215,17 @@ class TestTheStore:
         assert len(runs) == 2
         assert all(run["command"] == "extract" and run["versions"]["av"] and run["started"] for run in runs)
 
+    def test_the_device_is_told_also_where_a_new_name_comes_first(self, media, tmp_path):
+        """What is known of a run does not depend on whether its model was loaded when it began to write."""
+        wavlm = save_tiny_wavlm(tmp_path / "wavlm")
+        store = FeatureStore.create(tmp_path / "s")
+        extract(manifest_of(media, "a.mp4"), store, video=None, audio=wavlm, clips=SHORT_CLIPS)
+        report = extract(
+            manifest_of(media, "copy_of_a.mp4", "b.mp4"), store, video=None, audio=wavlm, clips=SHORT_CLIPS
+        )
+        (index,) = store.indexes()
+        assert index.run_of_key(report.outcomes[1].key)["encoder"]["device"] == "cpu"
+
     def test_failures_are_remembered_until_asked_again(self, media, tmp_path):
         """A failed recording is reported failed without being decoded; --retry-failed counts the attempts."""
         broken = Moody(float("nan"))

@@ -95,7 +95,7 @@ class Encoder(ABC):
     def origin(self) -> Mapping[str, Any]:
         """What else is known of where its numbers come from, as JSON values; kept with every run, and changes nothing.
 
-        Asked for after :meth:`load`.
+        May be asked for before :meth:`load`.
         """
         return {}
 

@@ -156,7 +156,8 @@ class FrozenModel(Encoder):
 
     def origin(self) -> Mapping[str, Any]:
         """Where the weights came from, their commit on the hub where known, and the device."""
-        return {**self.weights.origin(), "device": str(self._device)}
+        device = self._device if self._device is not None else choose_device(self._device_name)
+        return {**self.weights.origin(), "device": str(device)}
 
     def for_reading(self) -> Self:
         """The encoder without its model."""
