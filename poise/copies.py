@@ -108,6 +108,11 @@ def find_sources(paths: Sequence[str], source_texts: Sequence[str], shared: Mapp
     return sources
 
 
+def copy_name(path: str, recipe: str) -> str:
+    """The name of a row: its path, and for a copy that is made on the fly ``path#recipe``."""
+    return f"{path}#{recipe}" if recipe else path
+
+
 def name_copies(paths: Sequence[str], recipes: Sequence[str], line: Line) -> tuple[str, ...]:
     """One name for each row: its path, and for a copy that is made on the fly ``path#recipe``.
 
@@ -122,7 +127,7 @@ def name_copies(paths: Sequence[str], recipes: Sequence[str], line: Line) -> tup
     ManifestError
         Two rows have the same name.
     """
-    names = tuple(f"{path}#{recipe}" if recipe else path for path, recipe in zip(paths, recipes, strict=True))
+    names = tuple(copy_name(path, recipe) for path, recipe in zip(paths, recipes, strict=True))
     seen: dict[str, int] = {}
     for row, name in enumerate(names):
         first = seen.setdefault(os.path.normpath(name), row)

@@ -228,14 +228,19 @@ def read_manifest(
     return manifest
 
 
-def _find_columns(path: Path, table: Table) -> dict[str, str]:
+def column_names(table: Table) -> dict[str, str]:
+    """What the manifest's own columns are called in a table, which may use an alias or capitals; those it has."""
     by_lower = {name.lower(): name for name in table.columns}
     found = {}
     for column, aliases in ALIASES.items():
-        for alias in aliases:
-            if alias in by_lower:
-                found[column] = by_lower[alias]
-                break
+        name = next((by_lower[alias] for alias in aliases if alias in by_lower), None)
+        if name is not None:
+            found[column] = name
+    return found
+
+
+def _find_columns(path: Path, table: Table) -> dict[str, str]:
+    found = column_names(table)
     if "path" not in found:
         raise ManifestError(f"{path}: no column 'path' (or 'video_filename'). It has: {', '.join(table.columns)}.")
     return found

@@ -153,3 +153,26 @@ def _text(value: object) -> str:
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     return str(value).strip()
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Write beside the file, then rename: a reader never sees half of it.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    text : str
+        What it is to hold, in UTF-8; names of files that are no text come back as the bytes they were.
+
+    Raises
+    ------
+    OSError
+        It cannot be written.
+    """
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        draft.write_text(text, encoding="utf-8", errors="surrogateescape", newline="")
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)

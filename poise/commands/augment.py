@@ -80,10 +80,9 @@ def augment_command(
 
 def _read(path: Path, table: Table, root: Path | None, names: list[str] | None, *, balance: bool) -> Manifest:
     """The manifest; named labels need no order here, and only ``--balance`` needs any."""
-    from poise.manifest import ALIASES, read_manifest
+    from poise.manifest import column_names, read_manifest
 
-    by_lower = {name.lower(): name for name in table.columns}
-    column = next((by_lower[alias] for alias in ALIASES["label"] if alias in by_lower), None)
+    column = column_names(table).get("label")
     texts = [] if column is None else table.columns[column]
     if names is None and not all(text.removesuffix(".0").isdigit() for text in texts):
         names = list(dict.fromkeys(texts))

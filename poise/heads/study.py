@@ -13,6 +13,7 @@ from typing import Any
 from poise.errors import OutputError
 from poise.heads.compare import Comparison
 from poise.heads.splits import hash_folds
+from poise.table import replace_text
 
 FILES = ("splits.json", "predictions.csv", "leaderboard.csv", "leaderboard.json")
 """Files of a study: a folder with the first is one, a folder with the last is a complete one."""
@@ -48,7 +49,7 @@ def write_study(folder: str | os.PathLike[str], comparison: Comparison) -> Path:
     try:
         path.mkdir(parents=True, exist_ok=True)
         for name in FILES:
-            _replace(path / name, writers[name](comparison))
+            replace_text(path / name, writers[name](comparison))
     except OSError as error:
         raise OutputError(f"The study cannot be written to {path}: {error.strerror}. Choose another --out.") from error
     return path
@@ -66,16 +67,6 @@ def _check_folder(path: Path) -> None:
             f"The folder {path} holds {len(names)} files but no study, so it is left as it is. "
             "Choose a new or empty folder for --out."
         )
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write beside the file, then rename: a reader never sees half of it."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        draft.write_text(text, encoding="utf-8", errors="surrogateescape", newline="")
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def _dump(document: dict[str, Any]) -> str:

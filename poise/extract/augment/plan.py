@@ -9,6 +9,7 @@ from itertools import cycle, islice
 import numpy as np
 from numpy.typing import NDArray
 
+from poise.copies import copy_name
 from poise.errors import ExtractSettingsError, ManifestError
 from poise.extract.augment.draw import draw_recipes
 from poise.manifest import Manifest
@@ -100,7 +101,7 @@ def _append(manifest: Manifest, sources: NDArray[np.int64], seed: int) -> Manife
     n, own = len(manifest), np.concatenate([np.arange(len(manifest)), sources])
     return replace(
         manifest,
-        paths=(*manifest.paths, *(f"{manifest.paths[row]}#{r}" for row, r in zip(sources, recipes, strict=True))),
+        paths=(*manifest.paths, *(copy_name(manifest.paths[row], r) for row, r in zip(sources, recipes, strict=True))),
         labels=manifest.labels[own],
         speakers=None if manifest.speakers is None else manifest.speakers[own],
         sources=np.concatenate([manifest.sources, sources]),

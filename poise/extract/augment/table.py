@@ -9,8 +9,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from poise.errors import OutputError
-from poise.manifest import ALIASES, Manifest
-from poise.table import Table
+from poise.manifest import Manifest, column_names
+from poise.table import Table, replace_text
 
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
 
@@ -64,7 +64,7 @@ def write_augmented(
     """
     check_out(path, replace=replace)
     columns, rewritten = _with_moved_paths(path, table, before, keep_paths=keep_paths)
-    names = _names(columns)
+    names = column_names(table)
     for column in ("source", "augmentation"):
         if column not in names:
             names[column] = column
@@ -77,19 +77,11 @@ def write_augmented(
         cells[place[names["source"]]] = cells[place[names["path"]]]
         cells[place[names["augmentation"]]] = after.augmentations[row]
         rows.append(cells)
-    _write(path, _as_text(columns, rows, _DELIMITERS[path.suffix.lower()]))
+    try:
+        replace_text(path, _as_text(columns, rows, _DELIMITERS[path.suffix.lower()]))
+    except OSError as error:
+        raise OutputError(f"The table cannot be written to {path}: {error.strerror}. Choose another --out.") from error
     return rewritten
-
-
-def _names(columns: Iterable[str]) -> dict[str, str]:
-    """What the manifest's columns are called in the table."""
-    by_lower = {name.lower(): name for name in columns}
-    found = {}
-    for column, aliases in ALIASES.items():
-        name = next((by_lower[alias] for alias in aliases if alias in by_lower), None)
-        if name is not None:
-            found[column] = name
-    return found
 
 
 def _with_moved_paths(
@@ -100,7 +92,7 @@ def _with_moved_paths(
     here, root = os.path.abspath(path.parent), os.path.abspath(before.root)
     if keep_paths or here == root:
         return columns, False
-    names = _names(columns)
+    names = column_names(table)
     old = columns[names["path"]]
     new = [_moved(text, root, here) for text in old]
     moved = {os.path.normpath(text): there for text, there in zip(old, new, strict=True)}
@@ -128,16 +120,3 @@ def _as_text(names: Iterable[str], rows: Iterable[Sequence[str]], delimiter: str
     writer.writerow(names)
     writer.writerows(rows)
     return text.getvalue()
-
-
-def _write(path: Path, text: str) -> None:
-    """Write beside the file, then rename: a reader never sees half of it."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        try:
-            draft.write_text(text, encoding="utf-8", newline="")
-            os.replace(draft, path)
-        finally:
-            draft.unlink(missing_ok=True)
-    except OSError as error:
-        raise OutputError(f"The table cannot be written to {path}: {error.strerror}. Choose another --out.") from error
