@@ -191,10 +191,7 @@ class Segment:
         except OSError as error:
             if os.path.exists(self.path):
                 raise
-            raise StoreChangedError(
-                f"{self.path} is gone: the store was compacted or something was removed while it was read. Open it "
-                "again; nothing is lost."
-            ) from error
+            raise gone(self.path) from error
         if self.digest is None and (status.st_size, status.st_mtime_ns) != self.stamp:
             file.close()
             raise StoreChangedError(f"{self.path} was replaced since it was opened. Open it again.")
@@ -251,7 +248,7 @@ def read_segment(path: Path, spec: Spec, *, group: str | None = None, mapped: bo
         with open_hdf5(path) as file:
             return read_contents(path, file if group is None else child_group(file, group), spec, mapped=mapped)
     except FileNotFoundError as error:
-        raise StoreChangedError(f"{path} is gone. Open the store again.") from error
+        raise gone(path) from error
     except LayoutError as error:
         raise damaged(path, f"it cannot be read as a segment: {error}") from error
 
@@ -378,3 +375,11 @@ def parse_run(text: str) -> dict[str, Any]:
 def damaged(path: Path, what: str) -> StoreDamagedError:
     """The error to raise when a file of a store is not what was written."""
     return StoreDamagedError(f"{path}: {what}. Run `poise store verify` on the store for the whole picture.")
+
+
+def gone(path: Path) -> StoreChangedError:
+    """The error to raise when a file that was there is there no more."""
+    return StoreChangedError(
+        f"{path} is gone: the store was compacted or something was removed while it was read. Open it again; nothing "
+        "is lost."
+    )

@@ -18,7 +18,7 @@ from poise.store.durable import sync_folder, sync_name, write_durably, write_err
 from poise.store.format.contents import SetContents
 from poise.store.format.layout import Names, segment_image, segment_name
 from poise.store.format.recordings import RecordingTable
-from poise.store.format.segments import Segment, damaged, name_before
+from poise.store.format.segments import Segment, damaged, gone, name_before
 from poise.store.index import FeatureSetIndex
 
 
@@ -145,7 +145,7 @@ def file_digest(path: Path) -> str:
     except OSError as error:
         if path.exists():
             raise
-        raise StoreChangedError(f"{path} is gone. Open the store again.") from error
+        raise gone(path) from error
 
 
 def remove_files(folder: Path, paths: Iterable[Path]) -> None:
