@@ -6,7 +6,9 @@ Many files at a time, and the store, are for :mod:`poise.extract.pipeline`.
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
@@ -16,9 +18,10 @@ from threadpoolctl import threadpool_limits
 from poise.errors import EncoderError, InvalidFeaturesError
 from poise.extract.clips import ClipSettings
 from poise.extract.encoders.base import Encoder, PreparedClip
+from poise.extract.lanes import Lanes
 from poise.extract.media.decode import check_decoder
 from poise.extract.quality import summarise
-from poise.extract.reading import Notes, RecordingReader
+from poise.extract.reading import Notes, RecordingReader, describe_error
 from poise.store.schema import Modality, Outcome
 
 OwnerT = TypeVar("OwnerT")
@@ -82,6 +85,7 @@ class Collected:
 
 
 _ENOUGH_FAILURES = 8
+_Result = NDArray[np.float32] | Exception
 
 
 class Batcher(Generic[OwnerT]):
@@ -91,50 +95,77 @@ class Batcher(Generic[OwnerT]):
     ----------
     encoder : Encoder
         What encodes them.
+    lanes : Lanes
+        Where batches are encoded, if the encoder can work on several at a time; else here and now.
     deliver : callable
-        Called for each clip in the order they were added, with its owner, the clip, and its embedding (dim,) or the
-        error that encoding it alone raised.
+        Called for each clip in the order they were added, in the thread that adds them, with its owner, the clip, and
+        its embedding (dim,) or the error that encoding it alone raised.
     """
 
     def __init__(
-        self, encoder: Encoder, deliver: Callable[[OwnerT, PreparedClip, NDArray[np.float32] | Exception], None]
+        self, encoder: Encoder, lanes: Lanes, deliver: Callable[[OwnerT, PreparedClip, _Result], None]
     ) -> None:
         self._encoder = encoder
+        self._lanes = lanes
         self._deliver = deliver
         self._waiting: list[tuple[OwnerT, PreparedClip]] = []
+        self._under_way: deque[tuple[list[tuple[OwnerT, PreparedClip]], Future[list[_Result]]]] = deque()
         self._works = False
         self._n_given_up = 0
 
     def add(self, owner: OwnerT, clip: PreparedClip) -> None:
-        """Take a clip, and encode if that fills the batch."""
-        self._waiting.append((owner, clip))
-        if len(self._waiting) >= self._encoder.batch_size:
-            self.flush()
-
-    def flush(self) -> None:
-        """Encode what waits.
+        """Take a clip, and encode if that fills the batch.
 
         Raises
         ------
         EncoderError
             The encoder itself does not work; errors of single clips are delivered.
         """
-        batch, self._waiting = self._waiting, []
-        results = self._encode([clip for _, clip in batch])
-        for (owner, clip), result in zip(batch, results, strict=True):
-            self._deliver(owner, clip, result)
+        self._waiting.append((owner, clip))
+        if len(self._waiting) >= self._encoder.batch_size:
+            self._begin()
+        self.deliver_done(may_wait=2 * self._lanes.n)  # as many again as are worked on, so that no lane ever waits
 
-    def _encode(self, clips: Sequence[PreparedClip]) -> Sequence[NDArray[np.float32] | Exception]:
-        if not clips:
-            return []
+    def deliver_done(self, *, may_wait: float) -> None:
+        """Deliver what is encoded, and wait until no more than ``may_wait`` batches are not.
+
+        Raises
+        ------
+        EncoderError
+            The encoder itself does not work.
+        """
+        while self._under_way and (len(self._under_way) > may_wait or self._under_way[0][1].done()):
+            batch, future = self._under_way.popleft()
+            self._hand_over(batch, future.result())
+
+    def flush(self) -> None:
+        """Encode and deliver all that waits.
+
+        Raises
+        ------
+        EncoderError
+            The encoder itself does not work.
+        """
+        if self._waiting:
+            self._begin()
+        self.deliver_done(may_wait=0)
+
+    def _begin(self) -> None:
+        batch, self._waiting = self._waiting, []
+        clips = [clip for _, clip in batch]
+        if self._encoder.side_by_side:
+            self._under_way.append((batch, self._lanes.submit(lambda: self._encode(clips))))
+        else:
+            self._hand_over(batch, self._encode(clips))
+
+    def _encode(self, clips: Sequence[PreparedClip]) -> list[_Result]:
         try:
             embeddings = np.asarray(self._encoder.encode(clips), dtype=np.float32)
         except EncoderError:
             raise
         except Exception as error:  # noqa: BLE001
             # one clip must not cost the recordings that share its batch
-            return self._give_up(error) if len(clips) == 1 else [self._encode([clip])[0] for clip in clips]
-        self._works = True
+            return [error] if len(clips) == 1 else [self._encode([clip])[0] for clip in clips]
         expected = (len(clips), *self._encoder.shape)
         if embeddings.shape != expected:
             raise EncoderError(
@@ -143,22 +174,28 @@ class Batcher(Generic[OwnerT]):
             )
         return [self._checked(clip, row) for clip, row in zip(clips, embeddings, strict=True)]
 
-    def _give_up(self, error: Exception) -> list[Exception]:
-        """A clip that cannot be encoded; after several and not one success it is the encoder that is broken."""
-        self._n_given_up += 1
-        if not self._works and self._n_given_up >= _ENOUGH_FAILURES:
-            raise EncoderError(
-                f"{self._encoder.name} cannot encode any of the first {self._n_given_up} clips: "
-                f"{type(error).__name__}: {error}. Nothing was noted against the recordings; mend the encoder."
-            ) from error
-        return [error]
-
-    def _checked(self, clip: PreparedClip, embedding: NDArray[np.float32]) -> NDArray[np.float32] | Exception:
+    def _checked(self, clip: PreparedClip, embedding: NDArray[np.float32]) -> _Result:
         if np.isfinite(embedding).all():
             return embedding
         return InvalidFeaturesError(
             f"{self._encoder.name} gave NaN or infinity for the clip {clip.start_s:g}-{clip.end_s:g} s"
         )
+
+    def _hand_over(self, batch: Sequence[tuple[OwnerT, PreparedClip]], results: Sequence[_Result]) -> None:
+        self._judge(results)
+        for (owner, clip), result in zip(batch, results, strict=True):
+            self._deliver(owner, clip, result)
+
+    def _judge(self, results: Sequence[_Result]) -> None:
+        """After several clips that could not be encoded and not one that could, it is the encoder that is broken."""
+        errors = [r for r in results if isinstance(r, Exception) and not isinstance(r, InvalidFeaturesError)]
+        self._works = self._works or len(errors) < len(results)
+        self._n_given_up += len(errors)
+        if not self._works and self._n_given_up >= _ENOUGH_FAILURES:
+            raise EncoderError(
+                f"{self._encoder.name} cannot encode any of the first {self._n_given_up} clips: "
+                f"{describe_error(errors[-1])}. Nothing was noted against the recordings; mend the encoder."
+            ) from errors[-1]
 
 
 def encode_file(
@@ -203,13 +240,13 @@ def encode_file(
             raise result
         collected[modality].add(clip, result)
 
-    batchers = {modality: Batcher(encoder, deliver) for modality, encoder in by_modality.items()}
     settings = clips if clips is not None else ClipSettings()
     for encoder in encoders:
         encoder.check_window(settings.window_s)
         encoder.load()
     reader = RecordingReader(path, by_modality, clips=settings, decoder=check_decoder(decoder))
-    with single_threaded_blas():
+    with single_threaded_blas(), Lanes() as lanes:
+        batchers = {modality: Batcher(encoder, lanes, deliver) for modality, encoder in by_modality.items()}
         for modality, clip in reader.read():
             batchers[modality].add(modality, clip)
         for batcher in batchers.values():

@@ -5,6 +5,7 @@ How one file is read and encoded lives in :mod:`poise.extract.reading` and :mod:
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import time
@@ -32,6 +33,7 @@ from poise.extract.encoders.registry import is_pretrained, make_encoder
 from poise.extract.encoding import Batcher, single_threaded_blas
 from poise.extract.fingerprint import build_spec
 from poise.extract.jobs import ChangedWhileReadError, Item, Job
+from poise.extract.lanes import Lanes
 from poise.extract.media.decode import check_decoder
 from poise.extract.outcomes import ExtractReport, RecordingOutcome, RunOutcome, judge
 from poise.extract.planning import PlannedRow, plan_rows, shard_rows
@@ -218,6 +220,7 @@ class _Run:
         self._twins: dict[str, list[int]] = {}
         self._writers: dict[Modality, SegmentWriter] = {}
         self._batchers: dict[Modality, Batcher[Job]] = {}
+        self._lanes = Lanes()
         self._n_over = 0
         self.clips_done = 0
         self.waiting_s = 0.0
@@ -250,19 +253,20 @@ class _Run:
             max_size=MAX_WAITING_BYTES,
         )
         try:
-            with single_threaded_blas(), prefetcher:
+            with single_threaded_blas(), self._lanes, prefetcher:
                 self._work_through(prefetcher)
-            for batcher in self._batchers.values():
-                batcher.flush()
+                for batcher in self._batchers.values():
+                    batcher.flush()
         finally:
             # also when interrupted: what is finished stays finished
             self._close()
         self._check_confirmed()
 
     def _work_through(self, prefetcher: Prefetcher[PlannedRow, Item, ClipSource]) -> None:
-        asked = time.monotonic()
+        asked, busy_s = time.monotonic(), self._lanes.busy_s()
         for event in prefetcher:
-            self.waiting_s += time.monotonic() - asked
+            # not counted: what the lanes did while this thread waited
+            self.waiting_s += time.monotonic() - asked - (self._lanes.busy_s() - busy_s) / self._lanes.n
             if event is None:
                 self._tick()
             elif event.item is not None:
@@ -272,7 +276,7 @@ class _Run:
                     self._batcher(modality).add(job, clip)
             else:
                 self._row_ended(event.job, event.error)
-            asked = time.monotonic()
+            asked, busy_s = time.monotonic(), self._lanes.busy_s()
 
     def _row_ended(self, planned: PlannedRow, error: Exception | None) -> None:
         if planned.key is not None:
@@ -295,7 +299,9 @@ class _Run:
         """Of an encoder that is loaded when the first clip comes: a run that finds nothing to do needs no weights."""
         if modality not in self._batchers:
             self._encoders[modality].load()
-            self._batchers[modality] = Batcher(self._encoders[modality], partial(self._deliver, modality))
+            self._batchers[modality] = Batcher(
+                self._encoders[modality], self._lanes, partial(self._deliver, modality)
+            )
         return self._batchers[modality]
 
     def _writer(self, modality: Modality) -> SegmentWriter:
@@ -307,6 +313,8 @@ class _Run:
         return self._writers[modality]
 
     def _tick(self) -> None:
+        for batcher in self._batchers.values():
+            batcher.deliver_done(may_wait=math.inf)
         for writer in self._writers.values():
             writer.tick()
 

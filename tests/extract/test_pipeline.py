@@ -277,7 +277,7 @@ class TestFailures:
         paths = [f"{number}.wav" for number in range(12)]
         for number, path in enumerate(paths):
             write_sound(tmp_path / path, tone(2 + 0.01 * number, sample_rate_hz=16_000, level=0.9))
-        with pytest.raises(EncoderError, match="cannot encode any of the first 8 clips: RuntimeError: x"):
+        with pytest.raises(EncoderError, match="cannot encode any of the first \\d+ clips: RuntimeError: x"):
             run(tmp_path, tmp_path / "s", *paths, audio=Moody(RuntimeError("x")))
         assert FeatureStore.open(tmp_path / "s").feature_sets() == []
 

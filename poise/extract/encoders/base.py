@@ -59,6 +59,9 @@ class Encoder(ABC):
         How many clips :meth:`encode` likes to get at once.
     uses_every_core : bool
         Whether :meth:`encode` keeps all cores busy, as large models do on a processor.
+    side_by_side : bool
+        Whether several threads may call :meth:`encode` at the same time once it is loaded, so that each clip has a
+        share of torch's threads instead of all of them.
     """
 
     modality: ClassVar[Modality]
@@ -68,6 +71,7 @@ class Encoder(ABC):
     max_clip_s: float = math.inf
     batch_size: int = 8
     uses_every_core: bool = False
+    side_by_side: bool = False
 
     @property
     def shape(self) -> tuple[int, ...]:

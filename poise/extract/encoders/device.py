@@ -70,10 +70,14 @@ def check_precision(precision: str, device_type: str) -> None:
 
 
 @contextmanager
-def exact_inference() -> Iterator[None]:
+def exact_inference(device: torch.device) -> Iterator[None]:
     """No gradients, and float32 that is float32: cuDNN would otherwise round inputs of convolutions to 10 bits."""
     import torch
 
+    if device.type == "cpu":
+        with torch.inference_mode():
+            yield
+        return
     before = torch.backends.cudnn.allow_tf32
     torch.backends.cudnn.allow_tf32 = False
     try:

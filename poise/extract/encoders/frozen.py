@@ -173,7 +173,8 @@ class FrozenModel(Encoder):
             self._device = choose_device(self._device_name)
             check_precision(self.precision, self._device.type)
             # on a processor larger batches only cost memory traffic (0.73 of its peak at 1-2 clips, 0.62 at 8)
-            self.batch_size = 1 if self._device.type == "cpu" else self.gpu_batch_size
+            self.side_by_side = self._device.type == "cpu"
+            self.batch_size = 1 if self.side_by_side else self.gpu_batch_size
             model = load_model(self.weights, self.class_name, self._device, **self.load_options)
             self.adapt(model)
             self._model = model
@@ -195,7 +196,7 @@ class FrozenModel(Encoder):
 
     def _encode(self, clips: Sequence[PreparedClip]) -> NDArray[np.float32]:
         """Embeddings of clips that may share a batch."""
-        with exact_inference():
+        with exact_inference(self._device):
             with computing_in(self.precision, self._device):
                 output, n_tokens = self.run(clips)
             embeddings: NDArray[np.float32] = self.readout.read(output, n_tokens).cpu().numpy()

@@ -126,7 +126,7 @@ class _Plugin(Encoder):
     def _look(self) -> None:
         self.dim, self.n_layers = self.inner.dim, self.inner.n_layers
         self.batch_size, self.max_clip_s = self.inner.batch_size, self.inner.max_clip_s
-        self.uses_every_core = self.inner.uses_every_core
+        self.uses_every_core, self.side_by_side = self.inner.uses_every_core, self.inner.side_by_side
 
     def settings(self) -> Mapping[str, Any]:
         """What the encoder says of itself, and the package it comes from."""
