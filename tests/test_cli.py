@@ -134,7 +134,9 @@ def test_a_signal_stops_an_extraction_and_keeps_what_is_finished(tmp_path: Path,
     manifest = tmp_path / "manifest.csv"
     manifest.write_text("path\n" + "\n".join(f"{i}.mp4" for i in range(40)))
     arguments = ["extract", manifest, "--store", tmp_path / "s", "--video", "motion", "--audio", "none"]
-    heard = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"  # ignored below a background shell
+    heard = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"  # ignored below a background shell
+    )
     command = [sys.executable, "-c", f"{heard}; from poise.cli import main; main()", *map(str, arguments)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     while not list((tmp_path / "s").glob("motion@*")):

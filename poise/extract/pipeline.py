@@ -299,9 +299,7 @@ class _Run:
         """Of an encoder that is loaded when the first clip comes: a run that finds nothing to do needs no weights."""
         if modality not in self._batchers:
             self._encoders[modality].load()
-            self._batchers[modality] = Batcher(
-                self._encoders[modality], self._lanes, partial(self._deliver, modality)
-            )
+            self._batchers[modality] = Batcher(self._encoders[modality], self._lanes, partial(self._deliver, modality))
         return self._batchers[modality]
 
     def _writer(self, modality: Modality) -> SegmentWriter:

@@ -312,6 +312,10 @@ class TestPassingOver:
             ("closed.mp4", "libx264", {}),
             ("open.mp4", "libx264", {"x264-params": "open-gop=1:bframes=3:scenecut=0:keyint=10"}),
             ("refresh.mp4", "libx264", {"x264-params": "intra-refresh=1:keyint=10:bframes=0"}),
+            ("flat.mp4", "libx264", {"x264-params": "bframes=8:b-adapt=0:b-pyramid=none:scenecut=0:keyint=10"}),
+            ("fields.mp4", "libx264", {"x264-params": "interlaced=1:bframes=3:b-adapt=0"}),
+            ("hevc.mp4", "libx265", {"x265-params": "bframes=4:b-adapt=0:open-gop=1:keyint=10:log-level=none"}),
+            ("a.mkv", "libsvtav1", {}),
             ("a.webm", "libvpx", {}),
             ("a.mkv", "mpeg4", {}),
             ("every.mkv", "ffv1", {}),
@@ -348,6 +352,17 @@ class TestPassingOver:
                     clips.put(index, np.zeros(1))
         assert leap.n_made == 1
         assert len(seen) < 30
+
+    def test_frames_that_none_refers_to_are_left_out(self, tmp_path):
+        """Between two frames that are needed a decoder shows less than all."""
+        options = {"x264-params": "bframes=3:b-adapt=0:b-pyramid=none:scenecut=0"}
+        found = probe(write_video(tmp_path / "a.mp4", seconds=6, sound=None, codec_options=options))
+        clips = _OpenClips([np.arange(0, 150, 10)])
+        leap = _Leap(found.video)
+        shown = [index for index, _ in _decoded_frames(found, found.video, leap, clips.next_after)]
+        assert set(range(0, 150, 10)) <= set(shown)
+        assert len(shown) < 75
+        assert leap.n_skipped > 75
 
     def test_damage_after_a_leap_costs_only_the_clips_it_touches(self, tmp_path):
         """What cannot be found by leaping is looked for frame by frame before it is given up."""

@@ -49,6 +49,9 @@ PrepareFrame = Callable[[NDArray[np.uint8]], Any]
 FAR_S = 10.0
 """What is not needed for so long is not even read from the disk."""
 
+_SKIPPING = frozenset({"h264", "hevc"})
+"""ffmpeg's decoders that take it packet by packet; dav1d, for one, leaves out other frames than those it is told to."""
+
 _THREADS = "NONE"  # workers use the cores already; frame threads cost up to a third more processor time
 
 
@@ -130,7 +133,7 @@ def _read_frames_pyav(
     for number, frames in _read_clips(probe, track, wanted, prepare, leap):
         if frames is not None:
             yield number, frames
-        elif leap.n_made:
+        elif leap.n_made or leap.n_skipped:
             # some keyframes are none to begin at (intra refresh, broken indexes): from here on decode everything
             for later, found in _read_clips(probe, track, wanted[number:], prepare, None):
                 if found is not None:
@@ -172,6 +175,7 @@ def _decoded_frames(
     with closing(open_media(probe.path)) as container:
         stream: Any = container.streams[track.stream]
         stream.thread_type = _THREADS
+        can_skip = stream.codec_context.codec.name in _SKIPPING
         broken, last = False, -1
         source = packets(container, [stream])
         while (packet := next(source, None)) is not None:
@@ -179,6 +183,8 @@ def _decoded_frames(
                 continue
             if broken and packet.size and not packet.is_keyframe:
                 continue
+            if leap is not None and can_skip:
+                stream.codec_context.skip_frame = leap.skipping(packet, next_after)
             try:
                 frames = packet.decode()
             except av.error.FFmpegError:
@@ -213,7 +219,8 @@ def _seek(container: Any, stream: Any, pts: int, source: Iterator[Any]) -> Itera
 class _Leap:
     """Passing over packets from which no frame is needed: decoding begins anew at a keyframe.
 
-    What is shown from a keyframe on never refers to what comes before it, so the pixels are the same.
+    What is shown from a keyframe on never refers to what comes before it, so the pixels are the same. Between two
+    keyframes decoders are told to leave out frames to which none refers.
 
     Attributes
     ----------
@@ -223,6 +230,8 @@ class _Leap:
         Whether it is long enough for a seek to pay.
     n_made : int
         Leaps so far.
+    n_skipped : int
+        Packets so far whose frame the decoder was allowed to leave out.
     """
 
     def __init__(self, track: VideoTrack) -> None:
@@ -232,6 +241,7 @@ class _Leap:
         self.target = 0
         self.is_far = False
         self.n_made = 0
+        self.n_skipped = 0
 
     def lands_on(self, packet: Any) -> bool:
         """Whether a packet is to be decoded."""
@@ -242,6 +252,16 @@ class _Leap:
         if is_keyframe:
             self._decoded = packet.pts if self._decoded is None else max(packet.pts, self._decoded)
         return True
+
+    def skipping(self, packet: Any, next_after: Callable[[int], int | None]) -> str:
+        """What the decoder may leave out of a packet: the frame, if no clip needs it and no other frame refers to it."""
+        if packet.pts is None or not packet.size:
+            return "DEFAULT"
+        index = int(np.searchsorted(self._track.pts, packet.pts, side="right")) - 1
+        if next_after(index - 1) == index:
+            return "DEFAULT"
+        self.n_skipped += 1
+        return "NONREF"
 
     def begin(self, last: int, needed: int | None) -> bool:
         """Leap, if there is a keyframe between the frame that came last and the one that is needed next."""
