@@ -254,7 +254,7 @@ class _Leap:
         return True
 
     def skipping(self, packet: Any, next_after: Callable[[int], int | None]) -> str:
-        """What the decoder may leave out of a packet: the frame, if no clip needs it and no other frame refers to it."""
+        """What the decoder may leave out: the packet's frame, if no clip needs it and no other frame refers to it."""
         if packet.pts is None or not packet.size:
             return "DEFAULT"
         index = int(np.searchsorted(self._track.pts, packet.pts, side="right")) - 1
