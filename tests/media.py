@@ -62,6 +62,7 @@ def write_video(
     rotation: int = 0,
     options: dict[str, str] | None = None,
     codec_options: dict[str, str] | None = None,
+    pix_fmt: str = "yuv420p",
 ) -> Path:
     """Write a recording with picture and, if wanted, sound.
 
@@ -95,6 +96,8 @@ def write_video(
         Further options of the container.
     codec_options : dict, optional
         Further options of the picture's encoder.
+    pix_fmt : str
+        How the encoder gets its pixels.
 
     Returns
     -------
@@ -105,6 +108,7 @@ def write_video(
     times = frame_times_s if frame_times_s is not None else np.arange(round(seconds * fps)) / fps
     with av.open(str(path), "w", options=options or {}) as container:
         video = _video_stream(container, codec, fps, size, keyframe_every)
+        video.pix_fmt = pix_fmt
         video.options = {**video.options, **(codec_options or {})}
         samples = tone(seconds, sample_rate_hz=sample_rate_hz) if isinstance(sound, str) else sound
         audio = _audio_stream(container, sound_codec, sample_rate_hz, samples) if samples is not None else None
@@ -146,7 +150,6 @@ def cut_off(source: Path, path: Path, share: float) -> Path:
 def _video_stream(container: Any, codec: str, fps: int, size: tuple[int, int], keyframe_every: int) -> Any:
     video = container.add_stream(codec, rate=fps)
     video.width, video.height = size
-    video.pix_fmt = "yuv420p"
     video.gop_size = keyframe_every
     video.codec_context.time_base = Fraction(1, 1000 * fps)
     if codec == "libx264":

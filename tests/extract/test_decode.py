@@ -210,6 +210,15 @@ class TestFrames:
             ("a.webm", {"codec": "libvpx", "sound_codec": "libopus"}),
             ("late.mp4", {"video_start_s": 0.5}),
             ("vfr.mp4", {"frame_times_s": [0, 0.04, 0.5, 0.6, 2.0, 3.5]}),
+            ("b.mp4", {"codec_options": {"x264-params": "bframes=8:b-adapt=0:b-pyramid=normal:open-gop=1:keyint=12"}}),
+            ("sparse.mp4", {"seconds": 8, "keyframe_every": 10_000}),
+            ("fragments.mp4", {"options": {"movflags": "frag_keyframe+empty_moov"}}),
+            ("a.avi", {"codec": "mpeg4", "sound_codec": "mp3"}),
+            ("a.webm", {"codec": "libvpx-vp9", "sound_codec": "libopus"}),
+            ("a.wmv", {"codec": "wmv2", "sound": None}),
+            ("a.flv", {"codec": "flv", "sound_codec": "mp3", "sample_rate_hz": 44_100}),
+            ("a.mkv", {"codec": "ffv1", "sound_codec": "flac"}),
+            ("large.mp4", {"seconds": 1, "size": (1280, 720)}),
         ],
     )
     def test_both_decoders_return_identical_pixels(self, tmp_path, name, options):
@@ -277,12 +286,39 @@ class TestFrames:
 
 
 class TestDecord:
-    def test_narrow_pictures_are_refused(self, tmp_path):
-        """Their pixels would be wrong."""
-        path = write_video(tmp_path / "narrow.mp4", size=(48, 96), sound=None)
-        with pytest.raises(MediaError, match="Use --decoder pyav"):
+    @pytest.mark.parametrize(
+        ("name", "options"),
+        [
+            ("narrow.mp4", {"size": (48, 96)}),
+            ("fields.mp4", {"codec_options": {"x264-params": "interlaced=1"}}),
+            ("odd.webm", {"codec": "libvpx-vp9", "size": (97, 75)}),
+            ("ten.mp4", {"codec_options": {"profile": "high10"}, "pix_fmt": "yuv420p10le"}),
+        ],
+    )
+    def test_other_pixels_than_those_of_pyav_are_refused(self, tmp_path, name, options):
+        """The first frames tell; PyAV itself reads all of it."""
+        path = write_video(tmp_path / name, sound=None, **options)
+        with pytest.raises(
+            MediaError, match=r"(different pixels in frame \d|expected \(96, 48, 3\)). Use --decoder pyav"
+        ):
             every_frame(path, "decord")
-        assert every_frame(path).shape[1:3] == (96, 48)
+        assert len(every_frame(path)) == 100
+
+    def test_a_damaged_beginning_cannot_be_compared(self, tmp_path):
+        """Without PyAV's first frames decord is not believed."""
+        path = write_video(tmp_path / "a.mp4", sound=None)
+        data = bytearray(path.read_bytes())
+        data[data.index(b"mdat") + 4 : data.index(b"mdat") + 1500] = bytes(1496)
+        path.write_bytes(bytes(data))
+        with pytest.raises(MediaError, match="its first frames are damaged"):
+            every_frame(path, "decord")
+
+    def test_what_an_edit_list_hides_is_refused(self, tmp_path):
+        """Decord would show the frames before time 0, and number all others wrongly."""
+        path = write_video(tmp_path / "cut.mp4", sound=None, video_start_s=-0.2)
+        assert len(every_frame(path)) == 95
+        with pytest.raises(MediaError, match="decord sees 100 frames, expected 95"):
+            every_frame(path, "decord")
 
     def test_what_decord_cannot_open_is_an_error_of_the_file(self, tmp_path):
         """Its own exceptions do not escape."""

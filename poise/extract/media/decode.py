@@ -19,7 +19,7 @@ The contract, version :data:`DECODER_CONTRACT`:
    timestamp. Values that are not finite, or far outside [-1, 1], are replaced and flagged ``sound-sanitised``. A track
    that is silent from end to end is a missing modality.
 
-Both decoders return identical pixels on 8-bit files. ``decord`` refuses what it is known to get wrong.
+Both decoders return identical pixels: a file whose first frames differ is refused by ``decord``.
 """
 
 from __future__ import annotations
@@ -45,6 +45,9 @@ Decoder = Literal["pyav", "decord"]
 DECODERS: tuple[Decoder, ...] = get_args(Decoder)
 
 PrepareFrame = Callable[[NDArray[np.uint8]], Any]
+
+N_COMPARED = 4
+"""First frames by which the decoders are compared; enough for frames in another order to show."""
 
 FAR_S = 10.0
 """What is not needed for so long is not even read from the disk."""
@@ -120,9 +123,7 @@ def read_frames(
     if probe.video is None:
         return iter(())
     if decoder == "decord":
-        from poise.extract.media.decode_decord import read_frames_decord
-
-        return read_frames_decord(probe, probe.video, wanted, prepare)
+        return _read_frames_decord(probe, probe.video, wanted, prepare)
     return _read_frames_pyav(probe, probe.video, wanted, prepare)
 
 
@@ -141,28 +142,48 @@ def _read_frames_pyav(
             return
 
 
+def _read_frames_decord(
+    probe: Probe, track: VideoTrack, wanted: Sequence[NDArray[np.int64]], prepare: PrepareFrame
+) -> Iterator[tuple[int, list[Any]]]:
+    from poise.extract.media.decode_decord import decord_frames
+
+    beginning = [np.arange(min(N_COMPARED, len(track.pts)))]
+    first = dict(_read_frames_pyav(probe, track, beginning, lambda frame: frame)).get(0, [])
+    clips = _OpenClips(wanted)
+    frames = decord_frames(probe, track, first=first)
+    for number, found in _fill(clips, frames, lambda frame: prepare(frame.asnumpy()), len(track.pts)):
+        if found is not None:
+            yield number, found
+
+
 def _read_clips(
     probe: Probe, track: VideoTrack, wanted: Sequence[NDArray[np.int64]], prepare: PrepareFrame, leap: _Leap | None
 ) -> Iterator[tuple[int, list[Any] | None]]:
-    """Clips in order, each with its frames, or None where one of them did not come."""
     clips, upright = _OpenClips(wanted), _Upright()
     with closing(_decoded_frames(probe, track, leap, clips.next_after)) as frames:
-        shown: Any = None
-        shown_index = -2
-        for index, frame in frames:
-            if frame is None:
-                shown, shown_index = None, -2
-                continue
-            # some packets (VP8's hidden reference frames) never become a frame: the one before stays on screen
-            if shown is not None and index == shown_index + 2 and clips.wants(shown_index + 1):
-                clips.put(shown_index + 1, prepare(upright.pixels(shown)))
-            if clips.wants(index):
-                clips.put(index, prepare(upright.pixels(frame)))
-            shown, shown_index = frame, index
-            yield from clips.pop_complete(index)
-            if clips.done:
-                return
-    yield from clips.pop_complete(len(track.pts))
+        yield from _fill(clips, frames, lambda frame: prepare(upright.pixels(frame)), len(track.pts))
+
+
+def _fill(
+    clips: _OpenClips, frames: Iterator[tuple[int, Any]], prepare: Callable[[Any], Any], n_frames: int
+) -> Iterator[tuple[int, list[Any] | None]]:
+    """Clips in order, each with its frames, or None where one of them did not come."""
+    shown: Any = None
+    shown_index = -2
+    for index, frame in frames:
+        if frame is None:
+            shown, shown_index = None, -2
+            continue
+        # some packets (VP8's hidden reference frames) never become a frame: the one before stays on screen
+        if shown is not None and index == shown_index + 2 and clips.wants(shown_index + 1):
+            clips.put(shown_index + 1, prepare(shown))
+        if clips.wants(index):
+            clips.put(index, prepare(frame))
+        shown, shown_index = frame, index
+        yield from clips.pop_complete(index)
+        if clips.done:
+            return
+    yield from clips.pop_complete(n_frames)
 
 
 def _decoded_frames(

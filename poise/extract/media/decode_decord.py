@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,19 +13,30 @@ from poise.errors import MediaError, MissingDependencyError
 from poise.extract.media.heartbeat import beat
 from poise.extract.media.probe import Probe, VideoTrack
 
-MIN_WIDTH_PX = 64
-"""decord returns wrong pixels for pictures 16, 24 and 48 pixels wide."""
-
 _REMEDY = "Use --decoder pyav."
 
 
-def read_frames_decord(
-    probe: Probe,
-    track: VideoTrack,
-    wanted: Sequence[NDArray[np.int64]],
-    prepare: Callable[[NDArray[np.uint8]], Any],
-) -> Iterator[tuple[int, list[Any]]]:
-    """Frames of some clips; parameters and result as in :func:`poise.extract.media.decode.read_frames`.
+def decord_frames(probe: Probe, track: VideoTrack, *, first: Sequence[NDArray[np.uint8]]) -> Iterator[tuple[int, Any]]:
+    """Every frame with its number, one after the other.
+
+    decord's ways of passing over frames are not taken: where groups of pictures are open, it gives wrong pixels after
+    each of them, and says nothing.
+
+    Parameters
+    ----------
+    probe : Probe
+        The file.
+    track : VideoTrack
+        Its picture.
+    first : sequence of ndarray of shape (height, width, 3), RGB uint8
+        The first frames as PyAV decodes them.
+
+    Yields
+    ------
+    number : int
+        Number of the frame.
+    frame : decord.ndarray.NDArray of shape (height, width, 3), RGB uint8
+        Its pixels.
 
     Raises
     ------
@@ -34,22 +45,18 @@ def read_frames_decord(
     MissingDependencyError
         decord is not installed.
     """
+    if not first:
+        raise MediaError(f"{probe.path}: its first frames are damaged, so that decord's cannot be compared. {_REMEDY}")
     reader = _open(probe, track)
-    for clip, indices in enumerate(wanted):
-        distinct, places = np.unique(indices, return_inverse=True)
+    for number in range(len(track.pts)):
         beat()
-        frames = _read(probe, reader, distinct)
-        _check_size(probe, track, frames)
-        prepared = [prepare(frame) for frame in frames]
-        yield clip, [prepared[place] for place in places]
+        frame = _next(probe, reader)
+        if number < len(first):
+            _check_pixels(probe, number, frame.asnumpy(), first[number])
+        yield number, frame
 
 
 def _open(probe: Probe, track: VideoTrack) -> Any:
-    if min(track.width, track.height) < MIN_WIDTH_PX:
-        raise MediaError(
-            f"{probe.path}: decord returns wrong pixels for narrow pictures; this one is {track.width}x{track.height}. "
-            f"Expected {MIN_WIDTH_PX} pixels or more. {_REMEDY}"
-        )
     try:
         import decord
     except ImportError as error:
@@ -67,22 +74,27 @@ def _open(probe: Probe, track: VideoTrack) -> Any:
     return reader
 
 
-def _read(probe: Probe, reader: Any, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
+def _next(probe: Probe, reader: Any) -> Any:
     import decord
 
     try:
-        frames: NDArray[np.uint8] = reader.get_batch(indices.tolist()).asnumpy()  # (n_indices, height, width, 3)
-    except (RuntimeError, decord.DECORDError) as error:
+        return reader.next()
+    except (RuntimeError, StopIteration, decord.DECORDError) as error:
         raise MediaError(f"{probe.path}: decord cannot decode it: {_first_line(error)}. {_REMEDY}") from error
-    return frames
 
 
-def _check_size(probe: Probe, track: VideoTrack, frames: NDArray[np.uint8]) -> None:
-    if sorted(frames.shape[1:3]) != sorted((track.width, track.height)):
+def _check_pixels(probe: Probe, number: int, frame: NDArray[np.uint8], expected: NDArray[np.uint8]) -> None:
+    """Refuse a file where a frame is another than PyAV's.
+
+    It is where pictures are narrow (16, 24, 48 pixels), interlaced, of 10 bits or of an odd size with less colour than
+    light, and where decord takes another stream or another order.
+    """
+    if frame.shape != expected.shape:
         raise MediaError(
-            f"{probe.path}: decord gives frames of {frames.shape[2]}x{frames.shape[1]}, expected "
-            f"{track.width}x{track.height}: it chose another stream. {_REMEDY}"
+            f"{probe.path}: decord gives frames of the shape {frame.shape}, expected {expected.shape}. {_REMEDY}"
         )
+    if not np.array_equal(frame, expected):
+        raise MediaError(f"{probe.path}: decord and PyAV see different pixels in frame {number}. {_REMEDY}")
 
 
 def _first_line(error: Exception) -> str:
