@@ -100,7 +100,7 @@ class RecordingReader:
 
     def length_of(self, found: Probe) -> float:
         """Length of the recording in seconds; a copy may be faster or slower than its file."""
-        return self._copy.duration_s(found.duration_s)
+        return self._copy.copy_time(found.duration_s)
 
     def read(self, found: Probe | None = None) -> Iterator[tuple[Modality, PreparedClip]]:
         """Decode the file once and yield its clips, each modality in order of time.
@@ -150,7 +150,7 @@ class RecordingReader:
             return
         start_s, end_s = float(track.times_s[0]), track.end_s
         copy = self._copy
-        spans = self._spans(times, copy.duration_s(start_s), copy.duration_s(end_s))
+        spans = self._spans(times, copy.copy_time(start_s), copy.copy_time(end_s))
         shown = [span for span in spans if _is_shown(span, track, copy)]
         if len(shown) < len(spans):
             notes.add("picture-gap")
@@ -168,7 +168,7 @@ class RecordingReader:
             return encoder.prepare_frame(seen), glance(seen)
 
         for number, frames in read_frames(found, wanted, prepare, decoder=self._decoder):
-            times_s = copy.copy_times(track.times_s[wanted[number]])
+            times_s = copy.copy_time(track.times_s[wanted[number]])
             data = np.stack([prepared for prepared, _ in frames])  # (n_frames, ...)
             yield spans[number].clip(data, times_s, judge_picture([seen for _, seen in frames], times_s))
         _note_lost(notes, len(spans), "picture")
@@ -188,9 +188,9 @@ class RecordingReader:
                 first_s, last_s = copy.source_span(float(clip[0]), float(clip[1]))
                 sound.read_until(last_s)
                 sound.forget_before(first_s - copy.context_s)
-                begins_s, ends_s = copy.duration_s(sound.start_s or 0.0), copy.duration_s(sound.end_s)
+                begins_s, ends_s = copy.copy_time(sound.start_s or 0.0), copy.copy_time(sound.end_s)
                 gaps, damaged = (
-                    [(copy.duration_s(a), copy.duration_s(b)) for a, b in spans]
+                    [(copy.copy_time(a), copy.copy_time(b)) for a, b in spans]
                     for spans in (sound.gaps, sound.damaged)
                 )
                 for span in self._spans(clip[None], begins_s, ends_s):

@@ -282,11 +282,11 @@ class TestClock:
     def test_a_copy_lasts_its_sources_length_over_the_speed(self) -> None:
         """Spans and times of the copy map to the source and back."""
         copy = Augmenter.from_text("speed=1.05")
-        assert copy.duration_s(21.0) == pytest.approx(20.0)
+        assert copy.copy_time(21.0) == pytest.approx(20.0)
         assert copy.source_span(10.0, 20.0) == pytest.approx((10.5, 21.0))
         times = np.array([0.0, 1.0, 9.5])
         assert copy.source_times(times).tolist() == pytest.approx([0.0, 1.05, 9.975])
-        assert copy.copy_times(copy.source_times(times)).tolist() == pytest.approx(times.tolist())
+        assert copy.copy_time(copy.source_times(times)).tolist() == pytest.approx(times.tolist())
 
     def test_an_empty_text_is_the_recording_itself(self) -> None:
         """Nothing is changed, and a wrong text is refused."""
@@ -364,7 +364,7 @@ class TestReadSound:
     def test_the_last_clip_ends_with_the_track(self, reader, speed: float) -> None:
         """No more than the track holds, whatever span is asked for."""
         copy = Augmenter.from_text(f"speed={speed}")
-        end_s = copy.duration_s(6.0)
+        end_s = copy.copy_time(6.0)
         assert len(copy.read_sound(reader(6.0), end_s - 1.0, end_s)) == RATE
         assert len(copy.read_sound(reader(6.0), end_s - 1.0, end_s + 5.0)) == pytest.approx(RATE, abs=1)
         assert len(copy.read_sound(reader(6.0), end_s + 1.0, end_s + 2.0)) == 0

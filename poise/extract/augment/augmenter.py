@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Self
+from typing import Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,8 @@ from poise.extract.augment.picture import augment_picture
 from poise.extract.augment.sound import augment_sound, context_s
 from poise.extract.media.sound import SoundReader
 from poise.recipe import Augmentation
+
+TimeT = TypeVar("TimeT", float, NDArray[np.float64])
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class Augmenter:
     Examples
     --------
     >>> copy = Augmenter.from_text("speed=1.05+flip")
-    >>> copy.duration_s(21.0), copy.source_span(10.0, 20.0)
+    >>> copy.copy_time(21.0), copy.source_span(10.0, 20.0)
     (20.0, (10.5, 21.0))
     """
 
@@ -45,10 +47,6 @@ class Augmenter:
         """
         return cls(Augmentation.parse(text) if text else Augmentation())
 
-    def duration_s(self, source_s: float) -> float:
-        """How long the copy of a source of that length is; also the copy's time of any time of the source."""
-        return source_s / self.recipe.speed
-
     def source_span(self, start_s: float, end_s: float) -> tuple[float, float]:
         """Span of the source that a span of the copy is made of, seconds."""
         return start_s * self.recipe.speed, end_s * self.recipe.speed
@@ -57,9 +55,9 @@ class Augmenter:
         """Times of the source at times of the copy, seconds, any shape."""
         return times_s * self.recipe.speed
 
-    def copy_times(self, times_s: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Times of the copy at times of the source, seconds, any shape; undoes :meth:`source_times`."""
-        return times_s / self.recipe.speed
+    def copy_time(self, source_s: TimeT) -> TimeT:
+        """Time of the copy, seconds, at a time of the source, or at many of any shape; undoes :meth:`source_times`."""
+        return source_s / self.recipe.speed
 
     @property
     def context_s(self) -> float:

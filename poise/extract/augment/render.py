@@ -173,7 +173,7 @@ class _Writer:
         if track is None:
             return
         wanted = [np.array([number]) for number in range(len(track.pts))]
-        times_s = self._copy.copy_times(track.times_s)
+        times_s = self._copy.copy_time(track.times_s)
         for number, frames in read_frames(self._found, wanted, self._even):
             yield float(times_s[number]), frames[0]
 
@@ -192,7 +192,7 @@ class _Writer:
             reader.read_until(0.0)
             if reader.start_s is None:
                 return
-            start_s, n_sent = self._copy.duration_s(reader.start_s), 0
+            start_s, n_sent = self._copy.copy_time(reader.start_s), 0
             for piece in self._pieces(reader, start_s):
                 for first in range(0, len(piece), _AAC_FRAME):
                     run = piece[first : first + _AAC_FRAME]
