@@ -190,8 +190,7 @@ class RecordingReader:
                 sound.forget_before(first_s - copy.context_s)
                 begins_s, ends_s = copy.copy_time(sound.start_s or 0.0), copy.copy_time(sound.end_s)
                 gaps, damaged = (
-                    [(copy.copy_time(a), copy.copy_time(b)) for a, b in spans]
-                    for spans in (sound.gaps, sound.damaged)
+                    [(copy.copy_time(a), copy.copy_time(b)) for a, b in spans] for spans in (sound.gaps, sound.damaged)
                 )
                 for span in self._spans(clip[None], begins_s, ends_s):
                     if _inside_gap(span, gaps) or span.covered_s * sound.sample_rate_hz < encoder.min_samples:
