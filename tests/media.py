@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import struct
 from collections.abc import Callable, Sequence
@@ -14,8 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 Picture = Callable[[int, float], NDArray[np.uint8]]
-
-_ROTATIONS = {90: (0, 1, -1, 0), 180: (-1, 0, 0, -1), 270: (0, -1, 1, 0)}
 
 
 def grey(step: int = 4) -> Picture:
@@ -63,6 +62,7 @@ def write_video(
     options: dict[str, str] | None = None,
     codec_options: dict[str, str] | None = None,
     pix_fmt: str = "yuv420p",
+    time_base_per_frame: int = 1000,
 ) -> Path:
     """Write a recording with picture and, if wanted, sound.
 
@@ -91,13 +91,15 @@ def write_video(
     frame_times_s : sequence of float, optional
         Times of the frames, in place of an even rate.
     rotation : int
-        Degrees (90, 180, 270) that a player is asked to turn an MP4's picture.
+        Degrees, clockwise, that a player is asked to turn an MP4's picture.
     options : dict, optional
         Further options of the container.
     codec_options : dict, optional
         Further options of the picture's encoder.
     pix_fmt : str
         How the encoder gets its pixels.
+    time_base_per_frame : int
+        Ticks of the picture's clock from frame to frame; some codecs know few clocks.
 
     Returns
     -------
@@ -107,15 +109,17 @@ def write_video(
     draw = picture if picture is not None else moving()
     times = frame_times_s if frame_times_s is not None else np.arange(round(seconds * fps)) / fps
     with av.open(str(path), "w", options=options or {}) as container:
+        ticks_per_s = time_base_per_frame * fps
         video = _video_stream(container, codec, fps, size, keyframe_every)
+        video.codec_context.time_base = Fraction(1, ticks_per_s)
         video.pix_fmt = pix_fmt
         video.options = {**video.options, **(codec_options or {})}
         samples = tone(seconds, sample_rate_hz=sample_rate_hz) if isinstance(sound, str) else sound
         audio = _audio_stream(container, sound_codec, sample_rate_hz, samples) if samples is not None else None
         for number, time_s in enumerate(times):
             frame = av.VideoFrame.from_ndarray(_fill(draw(number, float(time_s)), size), format="rgb24")
-            frame.time_base = Fraction(1, 1000 * fps)
-            frame.pts = round((time_s + video_start_s) * 1000 * fps)
+            frame.time_base = Fraction(1, ticks_per_s)
+            frame.pts = round((time_s + video_start_s) * ticks_per_s)
             container.mux(video.encode(frame))
         container.mux(video.encode(None))
         if audio is not None and samples is not None:
@@ -147,11 +151,27 @@ def cut_off(source: Path, path: Path, share: float) -> Path:
     return path
 
 
+def join(path: Path, *sources: Path) -> Path:
+    """Put files one behind the other, as recorders do with MPEG-TS."""
+    path.write_bytes(b"".join(source.read_bytes() for source in sources))
+    return path
+
+
+def remux(source: Path, path: Path, change: Callable[[int, Any], None]) -> Path:
+    """Copy the picture's packets, each changed by ``change`` with its number."""
+    with av.open(str(source)) as given, av.open(str(path), "w") as container:
+        stream = container.add_stream_from_template(given.streams.video[0])
+        for number, packet in enumerate(packet for packet in given.demux(video=0) if packet.dts is not None):
+            change(number, packet)
+            packet.stream = stream
+            container.mux(packet)
+    return path
+
+
 def _video_stream(container: Any, codec: str, fps: int, size: tuple[int, int], keyframe_every: int) -> Any:
     video = container.add_stream(codec, rate=fps)
     video.width, video.height = size
     video.gop_size = keyframe_every
-    video.codec_context.time_base = Fraction(1, 1000 * fps)
     if codec == "libx264":
         video.options = {"preset": "ultrafast", "crf": "18", "bf": "2"}
         video.codec_context.max_b_frames = 2
@@ -191,6 +211,7 @@ def _rotate(path: Path, degrees: int) -> None:
     """Set the display matrix in the header of the first track, which PyAV cannot write."""
     data = bytearray(path.read_bytes())
     matrix = data.index(b"tkhd") + 44
-    a, b, c, d = (value << 16 for value in _ROTATIONS[degrees])
+    cosine, sine = (round(65536 * f(math.radians(degrees))) for f in (math.cos, math.sin))
+    a, b, c, d = cosine, sine, -sine, cosine
     data[matrix : matrix + 36] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
     path.write_bytes(bytes(data))

@@ -49,9 +49,9 @@ class ClipSettings:
             raise ExtractSettingsError(
                 f"window_s is {self.window_s} and hop_s {self.hop_s}. Expected 0.1 s or more, as --window 10 --hop 10."
             )
-        if not 0 < self.min_tail_s <= self.window_s:
+        if not 0.1 <= self.min_tail_s <= self.window_s:
             raise ExtractSettingsError(
-                f"min_tail_s is {self.min_tail_s}. Expected more than 0 and at most window_s ({self.window_s}), "
+                f"min_tail_s is {self.min_tail_s}. Expected 0.1 s or more, and at most window_s ({self.window_s}), "
                 "as --min-tail 3."
             )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,9 @@ SHARE_OF_SHORT_CLIP = 0.9
 
 MAX_STILL_S = 60.0
 """A picture that has not changed for so long before a clip began is a gap in the stream."""
+
+MAX_OVERLAP_S = 0.5
+"""Samples that lie over others and are left out; less is a clock that runs a little fast, and not told."""
 
 _NO_TIMES = np.empty(0, np.float64)
 
@@ -120,9 +123,9 @@ class RecordingReader:
         times, flags = plan_clips(self.duration_s, self._clips)
         for modality, notes in self.notes.items():
             notes.flags.update(flags)
-            lost = found.truncation(modality)
-            if lost:
-                notes.add("truncated", lost)
+            for flag, lost in (("truncated", found.truncation(modality)), ("restarts", found.restarts(modality))):
+                if lost:
+                    notes.add(flag, lost)
         audio, video = self._encoders.get("audio"), self._encoders.get("video")
         if isinstance(audio, AudioEncoder):
             yield from self._guarded("audio", self._read_audio(found, times, audio))
@@ -151,9 +154,9 @@ class RecordingReader:
         start_s, end_s = float(track.times_s[0]), track.end_s
         copy = self._copy
         spans = self._spans(times, copy.copy_time(start_s), copy.copy_time(end_s))
-        shown = [span for span in spans if _is_shown(span, track, copy)]
+        shown = [part for span in spans if (part := _shown_part(span, track, copy)) and self._is_enough(part)]
         if len(shown) < len(spans):
-            notes.add("picture-gap")
+            notes.add("picture-gap", _left_out(len(spans) - len(shown), "the picture does not change in for a minute"))
         spans = shown
         if not spans:
             notes.reason = f"no picture: it lasts only {end_s - start_s:.2f} s, too short for a clip"
@@ -167,11 +170,17 @@ class RecordingReader:
             seen = copy.picture(frame)
             return encoder.prepare_frame(seen), glance(seen)
 
+        n_uneven = 0
         for number, frames in read_frames(found, wanted, prepare, decoder=self._decoder):
+            if len({seen.shape for _, seen in frames}) > 1:
+                n_uneven += 1
+                continue
             times_s = copy.copy_time(track.times_s[wanted[number]])
             data = np.stack([prepared for prepared, _ in frames])  # (n_frames, ...)
             yield spans[number].clip(data, times_s, judge_picture([seen for _, seen in frames], times_s))
-        _note_lost(notes, len(spans), "picture")
+        if n_uneven:
+            notes.add("resized", _left_out(n_uneven, "the picture's size changes in"))
+        _note_lost(notes, len(spans) - n_uneven, "picture")
 
     def _read_audio(self, found: Probe, times: NDArray[np.float64], encoder: AudioEncoder) -> Iterator[PreparedClip]:
         notes = self.notes["audio"]
@@ -183,33 +192,40 @@ class RecordingReader:
                 notes.reason = "silent" if heard.start_s is not None else "no sound: none can be decoded"
                 return
         with SoundReader(found, sample_rate_hz=encoder.sample_rate_hz) as sound:
-            copy, n_expected = self._copy, 0
+            copy, n_expected, n_empty = self._copy, 0, 0
             for clip in times:
                 first_s, last_s = copy.source_span(float(clip[0]), float(clip[1]))
                 sound.read_until(last_s)
                 sound.forget_before(first_s - copy.context_s)
                 begins_s, ends_s = copy.copy_time(sound.start_s or 0.0), copy.copy_time(sound.end_s)
-                gaps, damaged = (
-                    [(copy.copy_time(a), copy.copy_time(b)) for a, b in spans] for spans in (sound.gaps, sound.damaged)
-                )
                 for span in self._spans(clip[None], begins_s, ends_s):
-                    if _inside_gap(span, gaps) or span.covered_s * sound.sample_rate_hz < encoder.min_samples:
-                        continue
-                    n_expected += 1
-                    if any(_overlap_s(span, lost) > 0 for lost in damaged):
-                        continue
-                    if any(_overlap_s(span, gap) > 0 for gap in gaps):
-                        notes.flags.add("sound-gap")
-                    samples = copy.read_sound(sound, span.covered_start_s, span.covered_end_s)
-                    words = judge_sound(samples, sound.sample_rate_hz)
-                    yield span.clip(encoder.prepare_samples(samples), _NO_TIMES, words)
-        if sound.sanitised:
-            notes.add("sound-sanitised")
-        if not n_expected:
+                    empty_s = self._within(span, sound.gaps)
+                    if empty_s > span.covered_s / 2:
+                        n_empty += 1
+                    elif span.covered_s * sound.sample_rate_hz >= encoder.min_samples:
+                        n_expected += 1
+                        notes.flags.update(["sound-gap"] if empty_s else [])
+                        if not self._within(span, sound.damaged):
+                            samples = copy.read_sound(sound, span.covered_start_s, span.covered_end_s)
+                            words = judge_sound(samples, sound.sample_rate_hz)
+                            yield span.clip(encoder.prepare_samples(samples), _NO_TIMES, words)
+        notes.flags.update(["sound-sanitised"] if sound.sanitised else [])
+        if sound.overlap_s > MAX_OVERLAP_S:
+            notes.add("sound-overlap", f"{sound.overlap_s:.1f} s of samples that lie over others are left out")
+        if n_empty:
+            notes.add("sound-gap", _left_out(n_empty, "the track has no samples in most of"))
+        if not n_expected and not n_empty:
             lasts_s = sound.end_s - (sound.start_s or 0.0)
             notes.reason = f"no sound: it lasts only {lasts_s:.2f} s, too short for a clip"
         else:
             _note_lost(notes, n_expected, "sound")
+
+    def _within(self, span: _Span, spans_of_source: Sequence[tuple[float, float]]) -> float:
+        """Seconds of a span that lie in some spans of the source."""
+        of_copy = ((self._copy.copy_time(begin_s), self._copy.copy_time(end_s)) for begin_s, end_s in spans_of_source)
+        return sum(
+            max(0.0, min(span.covered_end_s, end_s) - max(span.covered_start_s, begin_s)) for begin_s, end_s in of_copy
+        )
 
     def _spans(self, times: NDArray[np.float64], start_s: float, end_s: float) -> list[_Span]:
         """The clips that a stream from ``start_s`` to ``end_s`` really covers."""
@@ -217,8 +233,10 @@ class RecordingReader:
             _Span(float(clip[0]), float(clip[1]), max(float(clip[0]), start_s), min(float(clip[1]), end_s))
             for clip in times
         ]
-        enough_s = self._clips.min_tail_s
-        return [span for span in spans if span.covered_s >= min(enough_s, SHARE_OF_SHORT_CLIP * span.length_s) - 1e-6]
+        return [span for span in spans if self._is_enough(span)]
+
+    def _is_enough(self, span: _Span) -> bool:
+        return span.covered_s >= min(self._clips.min_tail_s, SHARE_OF_SHORT_CLIP * span.length_s) - 1e-6
 
 
 @dataclass(frozen=True)
@@ -242,20 +260,18 @@ class _Span:
         return PreparedClip(start_s=self.start_s, end_s=self.end_s, data=data, times_s=times_s, flags=flags)
 
 
-def _overlap_s(span: _Span, other: tuple[float, float]) -> float:
-    return max(0.0, min(span.covered_end_s, other[1]) - max(span.covered_start_s, other[0]))
-
-
-def _is_shown(span: _Span, track: VideoTrack, copy: Augmenter) -> bool:
-    """Whether the picture changed not too long ago; a frame that stays for minutes means broken timestamps."""
+def _shown_part(span: _Span, track: VideoTrack, copy: Augmenter) -> _Span | None:
+    """The part of a span in which the picture is not older than a minute: a frame that stays has broken timestamps."""
     start_s, end_s = copy.source_span(span.covered_start_s, span.covered_end_s)
-    first, last = frames_on_screen(np.array([start_s, end_s]), track)
-    return bool(last > first or start_s - track.times_s[first] <= MAX_STILL_S)
+    first, last = (int(index) for index in frames_on_screen(np.array([start_s, end_s]), track))
+    if start_s - track.times_s[first] <= MAX_STILL_S:
+        return span
+    return replace(span, covered_start_s=copy.copy_time(float(track.times_s[first + 1]))) if last > first else None
 
 
-def _inside_gap(span: _Span, gaps: Sequence[tuple[float, float]]) -> bool:
-    """Whether the track has no samples in most of a span."""
-    return sum(_overlap_s(span, gap) for gap in gaps) > span.covered_s / 2
+def _left_out(n_clips: int, what: str) -> str:
+    clips = f"{n_clips} clip{'s' if n_clips > 1 else ''}"
+    return f"{clips} that {what} {'are' if n_clips > 1 else 'is'} left out"
 
 
 def _note_lost(notes: Notes, n_expected: int, what: str) -> None:

@@ -26,7 +26,7 @@ from poise.extract.media.probe import probe
 from poise.extract.media.sound import SoundReader
 from poise.extract.reading import RecordingReader
 from tests.extract.plain_encoders import Grey, Loudness
-from tests.media import cut_off, grey, tone, write_sound, write_video
+from tests.media import cut_off, grey, join, remux, tone, write_sound, write_video
 
 
 def read_all(path, *, decoder="pyav", clips=None, **encoders):
@@ -190,6 +190,13 @@ class TestFrames:
         np.testing.assert_array_equal(turned, np.rot90(plain, k=-rotation // 90, axes=(1, 2)))
         np.testing.assert_array_equal(turned, every_frame(path, "decord"))
 
+    @pytest.mark.parametrize(("degrees", "turns"), [(40, 0), (-40, 0), (60, 1), (-60, 3), (120, 1), (-120, 3)])
+    def test_odd_angles_are_turned_to_the_nearest_quarter(self, tmp_path, degrees, turns):
+        """However a phone was held, both ways alike."""
+        plain = every_frame(write_video(tmp_path / "plain.mp4", seconds=0.2, sound=None))
+        turned = every_frame(write_video(tmp_path / "turned.mp4", seconds=0.2, sound=None, rotation=degrees))
+        np.testing.assert_array_equal(turned, np.rot90(plain, k=-turns, axes=(1, 2)))
+
     def test_frames_are_turned_clockwise_by_the_angle_a_player_shows(self, tmp_path):
         """The top of the stored picture is on the right after 90 degrees clockwise."""
         half = np.zeros((64, 96, 3), np.uint8)
@@ -270,6 +277,76 @@ class TestFrames:
         for clip in whole["video"]:
             if clip.start_s in kept and clip.start_s < 3:
                 np.testing.assert_array_equal(kept[clip.start_s], clip.data)
+
+    @pytest.mark.parametrize(("name", "codec"), [("a.mp4", "libx264"), ("a.ts", "mpeg2video"), ("a.mov", "mpeg4")])
+    def test_damage_that_a_decoder_could_hide_is_told(self, tmp_path, name, codec):
+        """Its own repair of a picture is none: a clip is as it was, or left out, and the recording is flagged."""
+        rng = np.random.default_rng(0)
+        noisy = rng.integers(0, 256, (8, 64, 96, 3), dtype=np.uint8)
+        options = {"preset": "ultrafast", "x264-params": "cabac=0"} if codec == "libx264" else {}
+        good = write_video(
+            tmp_path / name, seconds=8, sound=None, keyframe_every=25, codec=codec, codec_options=options,
+            picture=lambda number, _: noisy[number % 8], time_base_per_frame=1,
+        )  # fmt: skip
+        data = bytearray(good.read_bytes())
+        middle = len(data) // 2
+        data[middle : middle + 4096] = bytes(4096)
+        bad = tmp_path / f"bad-{name}"
+        bad.write_bytes(bytes(data))
+        clips = ClipSettings(window_s=1, hop_s=1, min_tail_s=0.5)
+        whole = {clip.start_s: clip.data for clip in read_all(good, video=Grey(), clips=clips)[0]["video"]}
+        found, reader = read_all(bad, video=Grey(), clips=clips)
+        assert 5 <= len(found["video"]) < 8
+        assert "damaged" in reader.notes["video"].flags
+        for clip in found["video"]:
+            np.testing.assert_array_equal(clip.data, whole[clip.start_s])
+
+    @pytest.mark.parametrize("late_s", [3.0, 5 * 3600.0])
+    def test_one_wild_timestamp_costs_the_clips_that_need_its_frame(self, tmp_path, late_s):
+        """All others keep theirs."""
+        good = write_video(tmp_path / "good.mp4", seconds=8, fps=10, sound=None, picture=grey(2))
+
+        def change(number, packet):
+            if number == 12:
+                packet.pts += round(late_s / packet.time_base)
+
+        path = remux(good, tmp_path / "wild.mp4", change)
+        clips = ClipSettings(window_s=1, hop_s=1, min_tail_s=0.5)
+        whole = {clip.start_s: clip.data for clip in read_all(good, video=Grey(), clips=clips)[0]["video"]}
+        found = {clip.start_s: clip.data for clip in read_all(path, video=Grey(), clips=clips)[0]["video"]}
+        same = [start_s for start_s, data in whole.items() if np.array_equal(found.get(start_s), data)]
+        assert len(same) >= 6
+
+    def test_a_picture_that_changes_its_size_loses_the_clip_in_which_it_does(self, tmp_path):
+        """Clips before and after are whole."""
+        parts = [
+            write_video(tmp_path / "wide.ts", seconds=6, size=(128, 96), sound=None),
+            write_video(tmp_path / "high.ts", seconds=6, size=(96, 128), sound=None, video_start_s=6),
+        ]
+        clips = ClipSettings(window_s=4, hop_s=4, min_tail_s=1)
+        found, reader = read_all(join(tmp_path / "both.ts", *parts), video=Grey(), clips=clips)
+        assert [round(clip.start_s) for clip in found["video"]] == [0, 8]
+        assert reader.notes["video"].reason == "1 clip that the picture's size changes in is left out"
+        assert "resized" in reader.notes["video"].flags
+
+    def test_timestamps_that_begin_anew_are_told(self, tmp_path):
+        """Two recordings one behind the other, as if both began at 0, are not passed off as the first one."""
+        parts = [write_video(tmp_path / f"{number}.ts", seconds=4) for number in range(2)]
+        found = probe(join(tmp_path / "both.ts", *parts))
+        assert "the timestamps of video go back at" in found.restarts("video")
+        assert "the timestamps of audio go back at" in found.restarts("audio")
+        assert probe(parts[0]).restarts("video") == probe(parts[0]).restarts("audio") == ""
+        _, reader = read_all(tmp_path / "both.ts")
+        assert "restarts" in reader.notes["audio"].flags & reader.notes["video"].flags
+
+    def test_a_picture_that_comes_back_late_is_seen_from_then_on(self, tmp_path):
+        """A frame from minutes ago stands for nothing, also where a new one comes within the clip."""
+        path = write_video(tmp_path / "a.mp4", frame_times_s=[0, 1, *(104 + np.arange(240) / 10)], sound=None)
+        found, reader = read_all(path, video=Grey())
+        clip = next(clip for clip in found["video"] if clip.start_s == 100)
+        assert clip.times_s[0] >= 104
+        assert not any(60 < clip.start_s < 100 for clip in found["video"])
+        assert "picture-gap" in reader.notes["video"].flags
 
     def test_a_truncated_file_keeps_its_whole_clips(self, tmp_path):
         """Clips that were decoded completely count; the rest is said to be missing."""
@@ -435,6 +512,38 @@ class TestSound:
         click_s = sound.start_s + np.argmax(np.abs(samples_of(sound))) / 16_000
         assert click_s == pytest.approx(1.7, abs=0.003)
 
+    def test_samples_that_lie_over_others_are_left_out(self, tmp_path):
+        """What follows an overlap keeps its time on the recording's clock."""
+        low, high = (tone(10, sample_rate_hz=48_000, hz=hz) for hz in (220, 1500))
+        high[7 * 48_000 :] = 0
+        first = write_video(tmp_path / "first.ts", seconds=10, sound=low)
+        second = write_video(tmp_path / "second.ts", seconds=10, sound=high, video_start_s=8, sound_start_s=8)
+        sound = whole_sound(join(tmp_path / "both.ts", first, second))
+        assert sound.overlap_s == pytest.approx(2, abs=0.15)
+        assert sound.end_s == pytest.approx(18, abs=0.1)
+        loud = np.abs(sound.cut(10.5, 17.5)).reshape(-1, 1600).max(axis=1) > 0.05  # tenths of a second
+        assert loud.tolist() == [True] * 45 + [False] * 25
+
+    def test_a_clock_that_runs_fast_keeps_sound_and_picture_together(self, tmp_path):
+        """Sound whose timestamps fall behind its samples loses a tenth of a second now and then, and never drifts."""
+        samples = np.zeros(40 * 48_000, np.float32)
+        samples[::48_000] = 0.9
+        good = write_sound(tmp_path / "good.mkv", samples, sample_rate_hz=48_000, codec="pcm_s16le")
+        path = tmp_path / "fast.mkv"
+        with av.open(str(good)) as given, av.open(str(path), "w") as container:
+            stream = container.add_stream_from_template(given.streams.audio[0])
+            for packet in given.demux(audio=0):
+                if packet.dts is not None:
+                    packet.pts = packet.dts = round(packet.pts * 0.95)
+                    packet.stream = stream
+                    container.mux(packet)
+        sound = whole_sound(path)
+        clicks_s = sound.start_s + np.flatnonzero(samples_of(sound) > 0.15) / 16_000
+        expected_s = 0.95 * np.arange(40)
+        assert all(np.abs(expected_s - click_s).min() < 0.12 for click_s in clicks_s)
+        assert len(clicks_s) > 30
+        assert sound.overlap_s == pytest.approx(2, abs=0.2)
+
     def test_channels_are_averaged_before_resampling(self, tmp_path):
         """Stereo of one signal has that signal's level; ffmpeg's downmix is 3 dB louder."""
         mono = tone(3, sample_rate_hz=44_100)
@@ -576,7 +685,8 @@ class TestClipsOfAFile:
         """One frame with a broken timestamp does not stand for hours of picture."""
         path = write_video(tmp_path / "a.mp4", frame_times_s=[*np.arange(50) / 25, 400.0], sound=None)
         found, reader = read_all(path, video=Grey())
-        assert [clip.start_s for clip in found["video"]][-3:] == [50, 60, 390]
+        assert [clip.start_s for clip in found["video"]][-3:] == [40, 50, 60]
+        assert "33 clips that the picture does not change in for a minute are left out" in reader.notes["video"].reason
         assert "picture-gap" in reader.notes["video"].flags
 
     def test_a_decoder_that_fails_costs_only_its_modality(self, tmp_path):

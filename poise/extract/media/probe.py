@@ -29,6 +29,10 @@ from poise.store.schema import Modality
 MAX_LOST_SHARE = 0.02
 MAX_LOST_S = 0.1
 
+MAX_BACK_S = 1.0
+MAX_BEHIND = 10
+"""So many packets in a row that are so far behind the latest timestamp are a new beginning, and no reordering."""
+
 _DECLARE_DURATION = {"mov", "matroska", "avi", "wav", "flac", "w64"}
 _MAX_FIRST_PACKETS = 200  # a sound track that gives nothing in this many packets gives nothing
 
@@ -103,6 +107,9 @@ class Probe:
         The sound.
     without : dict of str to str
         Why a modality is not there.
+    restarted_s : dict of str to float
+        Where timestamps of a modality begin anew, as where two recordings were put one behind the other: when that is
+        in seconds of the container's clock.
     """
 
     path: Path
@@ -111,6 +118,16 @@ class Probe:
     video: VideoTrack | None
     audio: AudioTrack | None
     without: dict[Modality, str] = field(default_factory=dict)
+    restarted_s: dict[Modality, float] = field(default_factory=dict)
+
+    def restarts(self, modality: Modality) -> str:
+        """Where the timestamps of a stream begin anew; empty if they do not."""
+        if modality not in self.restarted_s:
+            return ""
+        time_s = self.restarted_s[modality] - self.origin_s
+        return (
+            f"the timestamps of {modality} go back at {time_s:.2f} s: what is behind that may lie over what is before"
+        )
 
     def truncation(self, modality: Modality) -> str:
         """How much of a stream is not in the file although the file says it is; empty if nothing much."""
@@ -134,6 +151,8 @@ class _Scan:
     last_duration: int = 0
     total_duration: int = 0
     n_without_pts: int = 0
+    behind: int = 0
+    restarted_s: float | None = None
     first_s: float | None = None
 
     def add(self, packet: Packet[Any]) -> None:
@@ -141,7 +160,11 @@ class _Scan:
         if packet.pts is None:
             self.n_without_pts += 1
         elif self.last_pts is None or packet.pts > self.last_pts:
-            self.last_pts, self.last_duration = packet.pts, packet.duration or 0
+            self.last_pts, self.last_duration, self.behind = packet.pts, packet.duration or 0, 0
+        elif self.seconds(self.last_pts - packet.pts) > MAX_BACK_S:
+            self.behind += 1
+            if self.behind == MAX_BEHIND and self.restarted_s is None:
+                self.restarted_s = self.seconds(self.last_pts)
 
     def seconds(self, value: int) -> float:
         return value * self.unit_s
@@ -303,6 +326,11 @@ def _build(
             end_s=max(end_s, audio.first_s) - origin_s,
             declared_end_s=_declared_end(container, audio, origin_s),
         )
+    restarted_s: dict[Modality, float] = {}
+    if video is not None and video.restarted_s is not None:
+        restarted_s["video"] = video.restarted_s
+    if audio is not None and audio.restarted_s is not None:
+        restarted_s["audio"] = audio.restarted_s
     ends = [track.end_s for track in (video_track, audio_track) if track is not None]
     return Probe(
         path=path,
@@ -311,6 +339,7 @@ def _build(
         video=video_track,
         audio=audio_track,
         without=without,
+        restarted_s=restarted_s,
     )
 
 

@@ -47,6 +47,8 @@ class SoundReader:
         be hours away.
     damaged : list of (float, float)
         Spans in which samples could not be decoded.
+    overlap_s : float
+        Seconds of samples so far that are left out: by their timestamps, others lie there already.
     sanitised : bool
         Whether values had to be replaced.
     """
@@ -56,11 +58,13 @@ class SoundReader:
         self.start_s: float | None = None
         self.gaps: list[tuple[float, float]] = []
         self.damaged: list[tuple[float, float]] = []
+        self.overlap_s = 0.0
         self.sanitised = False
         self._frames = _decoded(probe, probe.audio, self.damaged) if probe.audio is not None else None
         self._first_s = probe.audio.start_s if probe.audio is not None else 0.0
         self._run: _Run | None = None
         self._end = 0  # samples after start_s
+        self._n_overlapping = 0  # samples of this run that lie where others are
         self._chunks: deque[tuple[int, NDArray[np.float32]]] = deque()
 
     def __enter__(self) -> SoundReader:
@@ -129,7 +133,7 @@ class SoundReader:
         expected_s = self._run.end_s if self._run is not None else self._first_s
         begins_s = start_s if start_s is not None else expected_s
         run = self._run
-        if run is None or run.rate_hz != rate_hz or begins_s > expected_s + MAX_JITTER_S:
+        if run is None or run.rate_hz != rate_hz or abs(begins_s - expected_s) > MAX_JITTER_S:
             self._finish_run()
             self._begin_run(begins_s)
             run = self._run = _Run(start_s=begins_s, rate_hz=rate_hz, to_hz=self.sample_rate_hz)
@@ -138,7 +142,8 @@ class SoundReader:
     def _begin_run(self, begins_s: float) -> None:
         if self.start_s is None:
             self.start_s = begins_s
-        before_s, start = self.end_s, max(self._end, self._sample(begins_s))
+        before_s, start = self.end_s, self._sample(begins_s)
+        self._n_overlapping = max(0, self._end - start)
         if start > self._end:
             self._end = start
             self.gaps.append((before_s, self.end_s))
@@ -148,6 +153,11 @@ class SoundReader:
             self._take(self._run.resample(np.zeros(0, np.float32), last=True))
 
     def _take(self, samples: NDArray[np.float32]) -> None:
+        if self._n_overlapping and len(samples):
+            n_left_out = min(self._n_overlapping, len(samples))
+            self._n_overlapping -= n_left_out
+            self.overlap_s += n_left_out / self.sample_rate_hz
+            samples = samples[n_left_out:]
         if len(samples):
             self._chunks.append((self._end, samples))
             self._end += len(samples)
