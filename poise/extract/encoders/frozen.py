@@ -1,29 +1,23 @@
-"""What all encoders with pretrained weights have in common: where they run, what is read of them, in what batches."""
+"""What all pretrained transformers have in common: their files, what is read of them, and in what precision."""
 
 from __future__ import annotations
 
-import copy
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Self
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from poise.errors import EncoderError
-from poise.extract.encoders.base import Encoder, PreparedClip
-from poise.extract.encoders.device import (
-    check_precision,
-    choose_device,
-    computing_in,
-    encode_fitting,
-    exact_inference,
-)
+from poise.extract.encoders.base import PreparedClip
+from poise.extract.encoders.device import check_precision, computing_in
 from poise.extract.encoders.readout import Layers, Readout
+from poise.extract.encoders.torch_model import TorchModel
 from poise.extract.encoders.weights import Weights
 
+if TYPE_CHECKING:
+    import torch
 
-class FrozenModel(Encoder):
+
+class FrozenModel(TorchModel):
     """A pretrained transformer: its weights are found when it is made and read when it is loaded.
 
     ``layers`` and ``pooling`` say what is made of the hidden states: the mean over the tokens of the last one by
@@ -65,11 +59,7 @@ class FrozenModel(Encoder):
     blocks_key: ClassVar[str] = "num_hidden_layers"
     has_cls: ClassVar[bool] = False
     tokens: ClassVar[str]
-    gpu_batch_size: ClassVar[int]
     load_options: ClassVar[Mapping[str, Any]] = {}
-    mixes_lengths: ClassVar[bool] = False
-    """Whether clips of different lengths can share a batch."""
-    uses_every_core = True
 
     def __init__(
         self,
@@ -82,6 +72,7 @@ class FrozenModel(Encoder):
         precision: str = "float32",
     ) -> None:
         check_precision(precision, device)
+        super().__init__(device=device)
         self.name = name
         self.weights = weights
         self.precision = precision
@@ -96,9 +87,6 @@ class FrozenModel(Encoder):
         )
         self.dim = self.readout.dim
         self.n_layers = self.readout.n_layers
-        self._device_name = device
-        self._model: Any = None
-        self._device: Any = None
         self.read_preprocessing()
 
     @abstractmethod
@@ -156,48 +144,19 @@ class FrozenModel(Encoder):
 
     def origin(self) -> Mapping[str, Any]:
         """Where the weights came from, their commit on the hub where known, and the device."""
-        device = self._device if self._device is not None else choose_device(self._device_name)
-        return {**self.weights.origin(), "device": str(device)}
+        return {**self.weights.origin(), **super().origin()}
 
-    def for_reading(self) -> Self:
-        """The encoder without its model."""
-        reading = copy.copy(self)
-        reading._model = reading._device = None
-        return reading
-
-    def load(self) -> None:
-        """Read the weights and put the model on its device."""
+    def build(self, device: torch.device) -> Any:
+        """The model of transformers with its weights."""
         from poise.extract.encoders.pretrained import load_model
 
-        if self._model is None:
-            self._device = choose_device(self._device_name)
-            check_precision(self.precision, self._device.type)
-            # on a processor larger batches only cost memory traffic (0.73 of its peak at 1-2 clips, 0.62 at 8)
-            self.side_by_side = self._device.type == "cpu"
-            self.batch_size = 1 if self.side_by_side else self.gpu_batch_size
-            model = load_model(self.weights, self.class_name, self._device, **self.load_options)
-            self.adapt(model)
-            self._model = model
+        check_precision(self.precision, device.type)
+        model = load_model(self.weights, self.class_name, device, **self.load_options)
+        self.adapt(model)
+        return model
 
-    def encode(self, clips: Sequence[PreparedClip]) -> NDArray[np.float32]:
-        """Embeddings, shape (n_clips, dim) or (n_clips, n_layers, dim), float32."""
-        embeddings = np.empty((len(clips), *self.shape), np.float32)
-        if not clips:
-            return embeddings
-        self.load()
-        by_length: dict[Any, list[int]] = {}
-        for i, clip in enumerate(clips):
-            by_length.setdefault(None if self.mixes_lengths else clip.data.shape, []).append(i)
-        for rows in by_length.values():
-            embeddings[rows], n_fitting = encode_fitting(self._encode, [clips[i] for i in rows], batch_size=len(rows))
-            if n_fitting < len(rows):
-                self.batch_size = n_fitting
-        return embeddings
-
-    def _encode(self, clips: Sequence[PreparedClip]) -> NDArray[np.float32]:
+    def embed(self, clips: Sequence[PreparedClip]) -> torch.Tensor:
         """Embeddings of clips that may share a batch."""
-        with exact_inference(self._device):
-            with computing_in(self.precision, self._device):
-                output, n_tokens = self.run(clips)
-            embeddings: NDArray[np.float32] = self.readout.read(output, n_tokens).cpu().numpy()
-        return embeddings
+        with computing_in(self.precision, self._device):
+            output, n_tokens = self.run(clips)
+        return self.readout.read(output, n_tokens)
