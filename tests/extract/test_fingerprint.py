@@ -78,6 +78,19 @@ _PROSODY_SETTINGS = """
     rhythm_bands_hz.phrase rhythm_bands_hz.syllable rhythm_bands_hz.sound spectrum.n_fft spectrum.floor
     spectrum.tilt_hz spectrum.hammarberg_hz spectrum.n_mels spectrum.n_mfcc spectrum.n_mfcc_spread features
 """
+_LOG_MEL = {f"encoder.log_mel.{name}" for name in ["scale", "n_fft", "hop", "floor", "range_db", "divisor", "offset"]}
+EFFNET = VIDEOMAE - {"encoder.layer", "encoder.pooling", "encoder.precision"} | {"encoder.statistics"}
+SPEECH_EMBEDDING = (
+    COMMON
+    | _LOG_MEL
+    | {
+        "encoder.model_type",
+        "encoder.weights",
+        "encoder.sample_rate_hz",
+        "encoder.window",
+        "encoder.statistics",
+    }
+)
 MOTION = COMMON | {f"encoder.{name}" for name in _MOTION_SETTINGS.split()}
 PROSODY = COMMON | {f"encoder.{name}" for name in _PROSODY_SETTINGS.split()}
 
@@ -92,6 +105,8 @@ SETTINGS = {
     "whisper": WHISPER,
     "videomae all": VIDEOMAE - {"encoder.layer"} | OF_LAYERS,
     "wavlm all": WAVLM - {"encoder.layer"} | OF_LAYERS,
+    "effnet-lite0": EFFNET,
+    "speech-embedding": SPEECH_EMBEDDING,
     "motion": MOTION,
     "prosody": PROSODY,
 }
@@ -117,9 +132,10 @@ def specs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]
     found = {}
     for name in SETTINGS:
         family, _, layers = name.partition(" ")
-        modality: Any = "video" if family in {"videomae", "timesformer", "vivit", "vjepa2", "motion"} else "audio"
+        video = {"videomae", "timesformer", "vivit", "vjepa2", "effnet-lite0", "motion"}
+        modality: Any = "video" if family in video else "audio"
         source = family
-        if family not in {"motion", "prosody"}:
+        if family not in {"effnet-lite0", "speech-embedding", "motion", "prosody"}:
             source = str(folder / family)
             getattr(tiny, f"save_tiny_{family}")(source)
         options: Any = {"layers": layers} if layers else {}
@@ -164,6 +180,14 @@ def test_the_weight_free_encoders_have_the_fingerprints_they_always_had(specs: d
     """A golden value: if it changes, everybody's stored features are extracted anew."""
     assert set_name(specs["motion"]) == "motion@95a69143db24eb57"
     assert set_name(specs["prosody"]) == "prosody@bfa6fdb0fc2e023b"
+
+
+def test_the_encoders_with_packaged_weights_have_the_fingerprints_they_always_had(
+    specs: dict[str, dict[str, Any]],
+) -> None:
+    """Golden values too: the weights are those of one release, and a new one must show whether it has others."""
+    assert set_name(specs["effnet-lite0"]) == "effnet-lite0@22b95ce0c0afde1b"
+    assert set_name(specs["speech-embedding"]) == "speech-embedding@6aea6e99aadeb9f8"
 
 
 def test_the_first_pretrained_encoders_have_the_settings_they_always_had(specs: dict[str, dict[str, Any]]) -> None:

