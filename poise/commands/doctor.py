@@ -5,12 +5,16 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from poise.commands.terminal import JsonOption, console, print_json, print_table
+
+if TYPE_CHECKING:
+    from poise.store.schema import Modality
 
 BASE_MODELS = ("MCG-NJU/videomae-base", "microsoft/wavlm-base-plus")
 
@@ -62,13 +66,18 @@ def doctor(
         raise typer.Exit(1)
 
 
+_OFFLINE = ", extra offline"
+
+
 def _verdict(checks: list[Check]) -> str:
     if not all(check.ok for check in checks if check.needed):
         return "Not ready: see the lines marked 'broken'."
     if not all(check.ok for check in checks if check.name.startswith("weights ")):
+        offline = [check.name.removesuffix(_OFFLINE) for check in checks if check.ok and check.name.endswith(_OFFLINE)]
+        *most, last = ["motion", "prosody", *offline]
         return (
-            "Ready with the encoders motion and prosody. The default encoders' weights are not here: the first "
-            "extraction downloads them, or give local folders."
+            f"Ready with the encoders {', '.join(most)} and {last}. The default encoders' weights are not here: the "
+            "first extraction downloads them, or give local folders."
         )
     return "Ready."
 
@@ -81,6 +90,7 @@ def _mark(check: Check) -> str:
 
 def _checks(store: Path | None) -> Iterator[Check]:
     from poise import __version__
+    from poise.extract.encoders.registry import PACKAGED
 
     yield Check(name="poise", ok=True, needed=True, detail=f"{__version__}, Python {platform.python_version()}")
     yield _try("torch", _torch)
@@ -91,6 +101,8 @@ def _checks(store: Path | None) -> Iterator[Check]:
     yield _try("librosa", lambda: _version("librosa"))
     for model in BASE_MODELS:
         yield _weights(model)
+    for modality, name in PACKAGED.items():
+        yield _try(f"{name}{_OFFLINE}", partial(_packaged, name, modality), needed=False)
     yield _try("espeak-ng, for `poise demo`", lambda: _version("espeakng_loader", "espeakng-loader"), needed=False)
     if store is not None:
         yield _try(f"store {store}", lambda: _store(store))
@@ -142,6 +154,13 @@ def _weights(model: str) -> Check:
     )
     detail = "in the cache" if there else "not in the cache"
     return Check(name=f"weights {model}", ok=there, needed=False, detail=detail)
+
+
+def _packaged(name: str, modality: Modality) -> str:
+    from poise.extract.encoders.registry import make_encoder
+
+    origin = make_encoder(name, modality, device="cpu").origin()
+    return f"weights of {origin['weights']} {origin['version']}"
 
 
 def _store(path: Path) -> str:

@@ -43,11 +43,17 @@ def extract_command(
     root: RootOption = None,
     video: Annotated[
         str,
-        typer.Option("--video", metavar="NAME", help="Video encoder: videomae-base, motion, an id, a folder, none."),
+        typer.Option(
+            "--video", metavar="NAME", help="Video encoder: videomae-base, effnet-lite0, motion, an id, a folder, none."
+        ),
     ] = "videomae-base",
     audio: Annotated[
         str,
-        typer.Option("--audio", metavar="NAME", help="Audio encoder: wavlm-base-plus, prosody, an id, a folder, none."),
+        typer.Option(
+            "--audio",
+            metavar="NAME",
+            help="Audio encoder: wavlm-base-plus, speech-embedding, prosody, an id, a folder, none.",
+        ),
     ] = "wavlm-base-plus",
     window: Annotated[float, typer.Option("--window", metavar="S", help="Length of a clip in seconds.")] = 10.0,
     hop: Annotated[float, typer.Option("--hop", metavar="S", help="From one clip's start to the next's.")] = 10.0,

