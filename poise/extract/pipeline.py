@@ -143,6 +143,8 @@ def extract(
     ------
     EncoderError
         An encoder cannot be built or run.
+    MissingDependencyError
+        The weights of an encoder are in a package that is not installed.
     ExtractSettingsError
         A setting has a value that it cannot have.
     StoreWriteError

