@@ -132,6 +132,11 @@ class VideoEncoder(Encoder):
         """One decoded frame (height, width, 3), RGB uint8, as :meth:`encode` wants it; called in decode workers."""
 
 
+def centres_of_parts(start_s: float, end_s: float, n_parts: int) -> NDArray[np.float64]:
+    """The centres of ``n_parts`` equal parts of a span, shape (n_parts,), seconds; never its end."""
+    return start_s + (end_s - start_s) * (np.arange(n_parts) + 0.5) / n_parts
+
+
 class AudioEncoder(Encoder):
     """An encoder of sound."""
 

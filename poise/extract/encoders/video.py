@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from poise.errors import EncoderError
-from poise.extract.encoders.base import PreparedClip, VideoEncoder
+from poise.extract.encoders.base import PreparedClip, VideoEncoder, centres_of_parts
 from poise.extract.encoders.device import to_device
 from poise.extract.encoders.frozen import FrozenModel
 from poise.extract.encoders.pictures import PicturePreprocessing
@@ -86,7 +86,7 @@ class VideoTransformer(FrozenModel, VideoEncoder):
 
     def frame_times(self, start_s: float, end_s: float) -> NDArray[np.float64]:
         """Centres of ``n_frames`` equal parts of the span, shape (n_frames,), seconds."""
-        return start_s + (end_s - start_s) * (np.arange(self.n_frames) + 0.5) / self.n_frames
+        return centres_of_parts(start_s, end_s, self.n_frames)
 
     def prepare_frame(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Resize and crop as transformers' own processor does, bit for bit: shape (3, height, width), uint8."""

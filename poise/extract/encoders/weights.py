@@ -63,7 +63,7 @@ class Weights:
     def digest(self) -> str:
         """sha256 over the content of the weights and of both JSON files, 64 hexadecimal digits."""
         content = {
-            "weights": [_sha256(path) for path in self.files],
+            "weights": [hash_weights(path) for path in self.files],
             "config": {name: value for name, value in self.config.items() if name not in _UNIMPORTANT},
             "preprocessor": dict(self.preprocessor),
         }
@@ -158,12 +158,19 @@ def _weight_files(folder: Path) -> tuple[Path, ...]:
     return ()
 
 
-def _sha256(path: Path) -> str:
+def hash_weights(path: Path, *, remedy: str = "Copy the weights again.") -> str:
+    """sha256 of a file's content, 64 hexadecimal digits.
+
+    Raises
+    ------
+    EncoderError
+        It cannot be read; the message ends with the remedy.
+    """
     try:
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise EncoderError(f"{path} cannot be read: {error.strerror}. Copy the weights again.") from error
+        raise EncoderError(f"{path} cannot be read: {error.strerror}. {remedy}") from error
 
 
 def _from_cache(source: str) -> Path | None:
