@@ -77,6 +77,36 @@ def values(store, manifest, modality):
     return FeatureStore.open(store).load(manifest).modalities[modality].values
 
 
+def python_that_dies(path, *, once):
+    """An interpreter that is killed as soon as it starts: each time, or only the first time."""
+    condition = f"[ ! -e {path}.died ] && touch {path}.died &&" if once else ""
+    path.write_text(f'#!/bin/sh\n{condition} kill -9 $$\nexec {sys.executable} "$@"\n')
+    path.chmod(0o755)
+    return str(path)
+
+
+class TestStarting:
+    def test_a_process_that_is_killed_while_it_starts_is_started_again(self, folder, tmp_path, monkeypatch):
+        """Whoever is short of memory may have killed it, and no file is to blame."""
+        monkeypatch.setattr(sys, "executable", python_that_dies(tmp_path / "python", once=True))
+        report = run(folder, tmp_path / "s", Grey(), workers=1)
+        assert (tmp_path / "python.died").exists()
+        assert report.counts["stored"] == 5
+
+    def test_processes_that_never_start_end_the_run(self, folder, tmp_path, monkeypatch):
+        """With one sentence, and nothing is noted against the files."""
+        monkeypatch.setattr(sys, "executable", python_that_dies(tmp_path / "python", once=False))
+        with pytest.raises(EncoderError, match=r"A decoding process does not start: the decoder crashed \(SIGKILL"):
+            run(folder, tmp_path / "s", Grey(), workers=1)
+        monkeypatch.undo()
+        assert run(folder, tmp_path / "s", Grey(), workers=1).counts["stored"] == 5
+
+    def test_without_a_place_for_temporary_files_it_goes_on(self, folder, tmp_path, monkeypatch):
+        """They would only hold what a process complains of."""
+        monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "nowhere"))
+        assert run(folder, tmp_path / "s", Grey(), workers=1).counts["stored"] == 5
+
+
 class TestAFileThatHarmsItsDecoder:
     @pytest.mark.parametrize(
         ("deed", "reason"),

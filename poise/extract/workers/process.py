@@ -147,30 +147,37 @@ class DecodeProcess:
     def _started(self) -> Channel:
         if self._channel is not None:
             return self._channel
+        try:
+            return self._start()
+        except (ChannelClosedError, SilentError):
+            self._end()  # whoever was short of memory may have killed it
+        try:
+            return self._start()
+        except (ChannelClosedError, SilentError) as error:
+            self._refuse_if_stopped()
+            raise EncoderError(f"A decoding process does not start: {self._how_it_ended()}") from error
+
+    def _start(self) -> Channel:
         self._refuse_if_stopped()
         mine, its = socket.socketpair()
-        self._complaints = tempfile.TemporaryFile()  # noqa: SIM115  closed with the process
         code = (
             f"import sys; sys.path[:] = {sys.path!r}; "
             f"from poise.extract.workers.child import main; main({its.fileno()})"
         )
         # one thread: there is a process for each core
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+        self._complaints = _scratch_file()
         with its:
             self._process = subprocess.Popen(  # noqa: S603  our own program
                 [sys.executable, "-c", code],
                 pass_fds=[its.fileno()],
                 stdin=subprocess.DEVNULL,
-                stderr=self._complaints,
+                stderr=self._complaints if self._complaints is not None else subprocess.DEVNULL,
                 env=environment,
             )
         channel = self._channel = Channel(mine)
-        try:
-            channel.send(self._setup)
-            message = self._receive(channel, _START_S)
-        except (ChannelClosedError, SilentError) as error:
-            self._refuse_if_stopped()
-            raise EncoderError(f"A decoding process does not start: {self._how_it_ended()}") from error
+        channel.send(self._setup)
+        message = self._receive(channel, _START_S)
         if isinstance(message, Failed):
             raise message.error
         return channel
@@ -210,3 +217,11 @@ class DecodeProcess:
             if item is not None:
                 item.close()
         self._process = self._channel = self._complaints = None
+
+
+def _scratch_file() -> IO[bytes] | None:
+    """A file without a name for what a process complains of; None where there is no place for one."""
+    try:
+        return tempfile.TemporaryFile()
+    except OSError:
+        return None
