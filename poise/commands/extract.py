@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from poise.extract.outcomes import ExtractReport
-    from poise.extract.pipeline import ExtractProgress
+    from poise.extract.run import ExtractProgress
 
 
 _SHOWN_OUTCOMES = 30

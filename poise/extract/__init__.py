@@ -8,7 +8,8 @@ from poise.extract.encoding import EncodedModality, encode_file
 from poise.extract.fingerprint import build_spec
 from poise.extract.media.probe import probe
 from poise.extract.outcomes import ExtractReport, RecordingOutcome
-from poise.extract.pipeline import ExtractProgress, extract
+from poise.extract.pipeline import extract
+from poise.extract.run import ExtractProgress
 from poise.extract.workers.source import DecodeLimits
 
 __all__ = [

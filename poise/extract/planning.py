@@ -1,7 +1,7 @@
 """Which recording each row of a manifest is, and what of it is still to be extracted; found row by row.
 
 Files are hashed here, which for many gigabytes takes minutes, so it is done while others are decoded and encoded. What
-is done with a row is for :mod:`poise.extract.pipeline`.
+is done with a row is for :mod:`poise.extract.run`.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from poise.errors import ExtractSettingsError, MediaError
+from poise.extract.assignments import Assignment, stamp_of
 from poise.extract.encoders.base import Encoder
 from poise.extract.encoding import Collected
-from poise.extract.jobs import Job, stamp_of
+from poise.extract.jobs import Job
 from poise.extract.media.opening import check_regular_file
 from poise.extract.outcomes import RecordingOutcome, judge
 from poise.extract.reading import describe_error
@@ -108,10 +109,8 @@ def plan_rows(
         job = Job(
             row=row,
             path=path,
-            file=file,
             key=key,
-            stamp=stamp,
-            recipe=manifest.recipe(row),
+            assignment=Assignment(file=file, stamp=stamp, recipe=manifest.recipe(row), modalities=tuple(todo)),
             encoders=todo,
             known={modality: entry for modality, entry in known.items() if modality not in todo},
             attempts=1 + max((known[modality].attempts for modality in again), default=0),
