@@ -161,6 +161,8 @@ class Run:
 
     def _take(self, encoded: Encoded) -> None:
         job, result = encoded.job, encoded.result
+        if job.is_over:  # an error of an earlier clip ended it, and this one was still waiting
+            return
         if isinstance(result, Exception):
             job.error = job.error or result
             # what an encoder makes of a clip may be for want of memory: only its numbers are held against the file

@@ -272,6 +272,14 @@ class TestFailures:
         tried_again = isinstance(error, Exception)  # for want of memory, say; a NaN stays one
         assert [outcome.outcome for outcome in again.outcomes] == ["partial" if tried_again else "failed", "already"]
 
+    def test_a_clip_that_comes_after_its_recording_failed_harms_nothing(self, tmp_path):
+        """One clip has no numbers, and the last one still waits for a full batch when the file is read."""
+        samples = [tone(2, sample_rate_hz=16_000, level=0.9), tone(13, sample_rate_hz=16_000, level=0.05)]
+        write_sound(tmp_path / "a.wav", np.concatenate(samples))
+        report = run(tmp_path, tmp_path / "s", "a.wav", audio=Moody(float("nan")))
+        assert "InvalidFeaturesError" in report.outcomes[0].reason
+        assert FeatureStore.open(tmp_path / "s").verify().ok
+
     def test_an_encoder_that_encodes_nothing_ends_the_run(self, tmp_path):
         """When the first clips all fail, no recording is blamed for it."""
         paths = [f"{number}.wav" for number in range(12)]
