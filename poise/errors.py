@@ -11,6 +11,7 @@
     ├── EncoderError (ValueError)             an encoder cannot be built or run
     │   ├── UnknownEncoderError               usage: no encoder has that name
     │   └── WeightsNotFoundError (OSError)    the encoder's weights are not on this machine
+    ├── ClusterError (OSError)                the Ray cluster cannot be reached, or gave up
     ├── StoreError
     │   ├── StoreNotFoundError (FileNotFoundError)
     │   ├── StoreWriteError (OSError)         full disk, no permission, read-only
@@ -90,6 +91,10 @@ class UnknownEncoderError(EncoderError):
 
 class WeightsNotFoundError(EncoderError, OSError):
     """The weights of an encoder are neither in the cache nor reachable."""
+
+
+class ClusterError(PoiseError, OSError):
+    """The Ray cluster cannot be reached, or gave up; what was finished is stored."""
 
 
 class StoreError(PoiseError):

@@ -80,6 +80,9 @@ def extract_command(
         Literal["float16", "float32"], typer.Option("--dtype", help="Numbers of the stored embeddings.")
     ] = "float16",
     device: DeviceOption = "auto",
+    engine: Annotated[
+        Literal["local", "ray"], typer.Option("--engine", help="Where it runs: this machine, or a Ray cluster.")
+    ] = "local",
     workers: Annotated[
         int | None,
         typer.Option("--workers", min=0, help="Processes that decode. Default: about one for each core."),
@@ -129,6 +132,7 @@ def extract_command(
             decoder=decoder,
             dtype=dtype,
             device=device,
+            engine=engine,
             workers=workers,
             limits=DecodeLimits(stall_s=stall, memory_gb=decoder_memory),
             retry_failed=retry_failed,

@@ -17,7 +17,8 @@ from poise.extract.clips import ClipSettings
 from poise.extract.encoders.base import Encoder
 from poise.extract.encoders.readout import Layers
 from poise.extract.encoders.registry import is_pretrained, make_encoder
-from poise.extract.engines.local import LocalEngine
+from poise.extract.engines.choice import check_engine, make_engine
+from poise.extract.engines.engine import EngineName
 from poise.extract.fingerprint import build_spec
 from poise.extract.media.decode import check_decoder
 from poise.extract.outcomes import ExtractReport
@@ -43,6 +44,7 @@ def extract(
     decoder: str = "pyav",
     dtype: str = "float16",
     device: str = "auto",
+    engine: EngineName = "local",
     workers: int | None = None,
     limits: DecodeLimits | None = None,
     retry_failed: bool = False,
@@ -72,9 +74,13 @@ def extract(
         What embeddings are stored as.
     device : str
         ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+    engine : {"local", "ray"}
+        Where files are decoded and encoded: on this machine, or on a Ray cluster, whose every node must see the files
+        and the weights under the paths that they have here.
     workers : int, optional
         Processes that decode. Default: one for each core, but one less where models use the cores too. 0 decodes in
-        this process, where a file that crashes the decoder ends the run.
+        this process, where a file that crashes the decoder ends the run. On Ray: files that are decoded at the same
+        time, by default one for each core that encoders leave.
     limits : DecodeLimits, optional
         When a decoding process is ended. Default: ``DecodeLimits()``.
     retry_failed : bool
@@ -98,12 +104,15 @@ def extract(
         The weights of an encoder are in a package that is not installed.
     ExtractSettingsError
         A setting has a value that it cannot have.
+    MissingDependencyError
+        The engine or the decoder needs a package that is not installed.
+    ClusterError
+        The Ray cluster cannot be reached, or gave up.
     StoreWriteError
         The store cannot be written.
     """
     began = time.monotonic()
-    if workers is not None and workers < 0:
-        raise ExtractSettingsError(f"workers is {workers}. Expected 0 or more, as --workers 4.")
+    check_engine(engine, device=device, workers=workers)
     settings = clips if clips is not None else ClipSettings()
     options = {"n_frames": n_frames, "device": device}
     readout = {"layers": layers, "pooling": pooling, "precision": precision}
@@ -116,12 +125,12 @@ def extract(
     )
     rows = shard_rows(len(manifest), shard)
     run = Run(manifest, store, encoders, specs, progress, rows)
-    engine = LocalEngine(encoders, reading, workers=workers, n_rows=len(rows))
-    run.work(engine, retry_failed=retry_failed)
+    chosen = make_engine(engine, encoders, reading, workers=workers, n_rows=len(rows))
+    run.work(chosen, retry_failed=retry_failed)
     return ExtractReport(
         outcomes=run.outcomes(),
         seconds=time.monotonic() - began,
-        waiting_s=engine.waiting_s,
+        waiting_s=chosen.waiting_s,
         n_clips_encoded=run.clips_done,
         feature_sets={modality: set_name(spec) for modality, spec in specs.items()},
         stale=run.stale() if shard is None else (),

@@ -87,6 +87,29 @@ class Loudness(AudioEncoder):
         return np.array([[np.sqrt(np.mean(clip.data**2)), len(clip.data) / 16_000] for clip in clips], dtype=np.float32)
 
 
+class Fatal(Grey):
+    """Kills the process that encodes, or the one that has files decoded; ``once`` names a file that remembers it."""
+
+    name = "fatal"
+
+    def __init__(self, victim: str, *, once: str) -> None:
+        super().__init__()
+        self.victim = victim
+        self.once = once
+
+    def prepare_frame(self, frame: NDArray[np.uint8]) -> NDArray[Any]:
+        if self.victim == "who decodes" and not os.path.exists(self.once):
+            open(self.once, "w").close()
+            os.kill(os.getppid(), signal.SIGKILL)
+        return super().prepare_frame(frame)
+
+    def encode(self, clips: Sequence[PreparedClip]) -> NDArray[np.float32]:
+        if self.victim == "who encodes" and not os.path.exists(self.once):
+            open(self.once, "w").close()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().encode(clips)
+
+
 class Moody(Loudness):
     """Does ``error`` for clips louder than ``limit``; what it does is an exception to raise or a value to give."""
 

@@ -57,11 +57,15 @@ class Encoder(ABC):
         The longest clip it takes, seconds.
     batch_size : int
         How many clips :meth:`encode` likes to get at once.
+    gpu_batch_size : int or None
+        The same on a GPU, where that is another number.
     uses_every_core : bool
         Whether :meth:`encode` keeps all cores busy, as large models do on a processor.
     side_by_side : bool
         Whether several threads may call :meth:`encode` at the same time once it is loaded, so that each clip has a
         share of torch's threads instead of all of them.
+    wanted_device : str
+        Where it may run: ``cpu``, ``cuda``, ``cuda:N``, or ``auto`` for a GPU where there is one.
     """
 
     modality: ClassVar[Modality]
@@ -70,8 +74,10 @@ class Encoder(ABC):
     n_layers: int | None = None
     max_clip_s: float = math.inf
     batch_size: int = 8
+    gpu_batch_size: int | None = None
     uses_every_core: bool = False
     side_by_side: bool = False
+    wanted_device: str = "auto"
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -109,6 +115,15 @@ class Encoder(ABC):
         Default: all of it. An encoder that has loaded weights leaves them out here.
         """
         return self
+
+    def arrive(self) -> None:  # noqa: B027
+        """Refuse, before :meth:`load`, what is other than on the machine that this encoder was sent from, by pickle.
+
+        Raises
+        ------
+        EncoderError
+            Files that it needs are not here, or are others.
+        """
 
     def load(self) -> None:  # noqa: B027
         """Load what :meth:`encode` needs now, in this thread, before others use the encoder; safe to call twice."""

@@ -88,6 +88,10 @@ class EffNetLiteEncoder(TorchModel, VideoEncoder):
             "statistics": "mean and standard deviation over frames",
         }
 
+    def arrive(self) -> None:
+        """Refuse weights that are not here, or have another content."""
+        self.weights.check_again()
+
     def origin(self) -> Mapping[str, Any]:
         """The package that the weights came in, and the device."""
         return {**self.weights.origin(), **super().origin()}

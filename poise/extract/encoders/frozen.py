@@ -146,6 +146,10 @@ class FrozenModel(TorchModel):
         """Where the weights came from, their commit on the hub where known, and the device."""
         return {**self.weights.origin(), **super().origin()}
 
+    def arrive(self) -> None:
+        """Refuse weights that are not here, or have another content."""
+        self.weights.check_again()
+
     def build(self, device: torch.device) -> Any:
         """The model of transformers with its weights."""
         from poise.extract.encoders.pretrained import load_model

@@ -57,6 +57,7 @@ class MotionEncoder(VideoEncoder):
     """
 
     name = "motion"
+    wanted_device = "cpu"
 
     def __init__(self) -> None:
         self.dim = len(self.feature_names)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+import platform
+from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib import metadata
 from pathlib import Path
@@ -74,6 +75,21 @@ class PackagedWeights:
         remedy = f"Install the package {self.package} again."
         digests = [hash_weights(path, remedy=remedy) for path in self.files]
         return hashlib.sha256(" ".join(digests).encode()).hexdigest()
+
+    def check_again(self) -> None:
+        """Refuse files that are not those that the digest was made of; for weights that came from another machine.
+
+        Raises
+        ------
+        EncoderError
+            They are not here, or have another content.
+        """
+        known = self.digest
+        if not all(file.is_file() for file in self.files) or replace(self).digest != known:
+            raise EncoderError(
+                f"The package {self.package} is missing on {platform.node()}, or has other files than where the "
+                f"command runs. Install {self.package}=={self.version} there, in the same place."
+            )
 
     def origin(self) -> dict[str, Any]:
         """Name and version of the package."""

@@ -71,9 +71,13 @@ def make_plugin(name: str, modality: Modality, *, n_frames: int | None, device: 
             f"--{made.modality}."
         )
     origin = {"name": point.dist.name, "version": point.dist.version} if point.dist else {}
+    encoder: PluginVideoEncoder | PluginAudioEncoder
     if isinstance(made, VideoEncoder):
-        return PluginVideoEncoder(made, name=name, distribution=origin)
-    return PluginAudioEncoder(made, name=name, distribution=origin)
+        encoder = PluginVideoEncoder(made, name=name, distribution=origin)
+    else:
+        encoder = PluginAudioEncoder(made, name=name, distribution=origin)
+    encoder.wanted_device = device
+    return encoder
 
 
 def _distribution(point: EntryPoint) -> str:
@@ -127,6 +131,7 @@ class _Plugin(Encoder):
         self.dim, self.n_layers = self.inner.dim, self.inner.n_layers
         self.batch_size, self.max_clip_s = self.inner.batch_size, self.inner.max_clip_s
         self.uses_every_core, self.side_by_side = self.inner.uses_every_core, self.inner.side_by_side
+        self.gpu_batch_size = self.inner.gpu_batch_size
 
     def settings(self) -> Mapping[str, Any]:
         """What the encoder says of itself, and the package it comes from."""
@@ -140,6 +145,10 @@ class _Plugin(Encoder):
     def for_reading(self) -> Encoder:
         """What the encoder itself gives to decoding processes."""
         return self.inner.for_reading()
+
+    def arrive(self) -> None:
+        """What the encoder itself refuses."""
+        self.inner.arrive()
 
     def load(self) -> None:
         """Load the encoder."""

@@ -120,6 +120,7 @@ class ProsodyEncoder(AudioEncoder):
     """
 
     name = "prosody"
+    wanted_device = "cpu"
     sample_rate_hz = SAMPLE_RATE_HZ
     dim = len(FEATURE_NAMES)
 

@@ -37,7 +37,7 @@ class VideoTransformer(FrozenModel, VideoEncoder):
     """
 
     tokens: ClassVar[str] = "patch tokens"
-    gpu_batch_size: ClassVar[int] = 32
+    gpu_batch_size = 32
     title: ClassVar[str]
     frames_key: ClassVar[str] = "num_frames"
     size_key: ClassVar[str] = "image_size"

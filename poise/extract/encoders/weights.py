@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import platform
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -68,6 +69,27 @@ class Weights:
             "preprocessor": dict(self.preprocessor),
         }
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    def check_again(self) -> None:
+        """Refuse files that are not those that the digest was made of; for weights that came from another machine.
+
+        Raises
+        ------
+        WeightsNotFoundError
+            They are not here.
+        EncoderError
+            They have another content.
+        """
+        if not self.folder.is_dir():
+            raise WeightsNotFoundError(
+                f"There is no folder {self.folder} on {platform.node()}. Every node must see the weights under the "
+                "path that they have where the command runs: put them on storage that all share."
+            )
+        if _read(self.source, self.folder).digest != self.digest:
+            raise EncoderError(
+                f"The weights in {self.folder} on {platform.node()} are not those of the machine where the command "
+                "runs. Copy them again from their origin."
+            )
 
     def origin(self) -> dict[str, Any]:
         """Hugging Face id, or name of the local folder, and the commit on the hub where known."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -96,11 +96,9 @@ class WhisperEncoder(FrozenModel, AudioEncoder):
             )
         return samples
 
-    def for_reading(self) -> Self:
-        """The encoder without its model."""
-        reading = super().for_reading()
-        reading._extractor = None
-        return reading
+    def __getstate__(self) -> dict[str, Any]:
+        """All but the model and what makes its spectrograms."""
+        return {**super().__getstate__(), "_extractor": None}
 
     def load(self) -> None:
         """Read the weights and put the model on its device."""

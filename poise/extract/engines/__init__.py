@@ -1,1 +1,1 @@
-"""Where a run decodes and encodes; the bookkeeping is the same for all of them."""
+"""Where a run decodes and encodes: on this machine, or on a Ray cluster. The bookkeeping is the same for both."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,8 @@ from poise.extract.encoders.base import PreparedClip
 from poise.extract.jobs import Job
 from poise.extract.planning import PlannedRow
 from poise.store.schema import Modality
+
+EngineName = Literal["local", "ray"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -51,14 +51,25 @@ def clip_sources(
     """
     if not in_processes:
         return lambda _stop: HereSource(encoders, reading)
+    pickled = pickle_for_reading(encoders)
+    return lambda stop: DecodeProcess(pickled, reading, stop=stop)
+
+
+def pickle_for_reading(encoders: Mapping[Modality, Encoder]) -> bytes:
+    """What decoding processes are given of encoders.
+
+    Raises
+    ------
+    EncoderError
+        An encoder cannot be pickled.
+    """
     try:
-        pickled = pickle.dumps({modality: encoder.for_reading() for modality, encoder in encoders.items()})
+        return pickle.dumps({modality: encoder.for_reading() for modality, encoder in encoders.items()})
     except Exception as error:
         raise EncoderError(
             f"An encoder cannot be sent to decoding processes: {describe_error(error)}. Keep what cannot be pickled "
             "out of what its for_reading() gives, or decode in this process with workers=0."
         ) from error
-    return lambda stop: DecodeProcess(pickled, reading, stop=stop)
 
 
 class DecodeProcess:
