@@ -4,6 +4,7 @@
     python benchmarks/extract.py --only models    # VideoMAE-base and WavLM-base, random weights, real sizes
     python benchmarks/extract.py --only light     # motion and prosody, where decoding dominates
     python benchmarks/extract.py --only sparse    # few clips of a long file
+    python benchmarks/extract.py --only ray       # this machine as a Ray cluster; needs the extra `ray`
 
 Recordings are MP4s (H.264, AAC) that are made first. Contenders take turns in one process; figures are medians over
 rounds. The floor is the models' arithmetic (multiplications and additions of their matrices, counted) at the rate that
@@ -56,7 +57,7 @@ RATE_HZ = 16_000
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--only", choices=("models", "light", "sparse"))
+    parser.add_argument("--only", choices=("models", "light", "sparse", "ray"))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--files", type=int, default=3, help="recordings of 40 s")
     arguments = parser.parse_args()
@@ -64,10 +65,11 @@ def main() -> None:
         "models": measure_models,
         "light": measure_light,
         "sparse": measure_sparse,
+        "ray": measure_ray,
     }
     with tempfile.TemporaryDirectory() as folder:
         for name, measure in parts.items():
-            if arguments.only in (None, name):
+            if arguments.only == name or (arguments.only is None and name != "ray"):
                 figures = measure(Path(folder), arguments.files, arguments.rounds)
                 print(f"\n{name}, {torch.get_num_threads()} threads")
                 for what, value in figures.items():
@@ -160,6 +162,28 @@ def measure_sparse(folder: Path, _n_files: int, n_rounds: int) -> dict[str, floa
         "passing over, processor s": leaping,
         "frame by frame / passing over": sequential / leaping,
         "the same pixels": float(same),
+    }
+
+
+def measure_ray(folder: Path, _n_files: int, n_rounds: int) -> dict[str, float]:
+    """Thirty short files, encoders without weights: a local run, a cluster of its own, one that runs already."""
+    import ray  # noqa: PLC0415  only this one needs it
+
+    manifest, _ = make_recordings(folder / "media", 30, seconds=6)
+    times: dict[str, list[float]] = {"local": [], "ray, its own cluster": [], "ray, a running cluster": []}
+    for number in range(n_rounds):
+        for name, measured in times.items():
+            if name.endswith("running cluster"):
+                ray.init(include_dashboard=False, log_to_driver=False, logging_level="error")
+            store = FeatureStore.create(folder / f"{name} {number}")
+            began = time.perf_counter()
+            extract(manifest, store, video="motion", audio="prosody", engine="ray" if "ray" in name else "local")
+            measured.append(time.perf_counter() - began)
+        ray.shutdown()
+    medians = {name: statistics.median(measured) for name, measured in times.items()}
+    return {
+        **{f"{name}, s": median for name, median in medians.items()},
+        **{f"{name} / local": median / medians["local"] for name, median in medians.items() if name != "local"},
     }
 
 

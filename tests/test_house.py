@@ -35,6 +35,7 @@ HEAVY = (
     "scipy",
     "av",
     "rich",
+    "ray",
 )
 
 

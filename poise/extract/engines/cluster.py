@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Iterator, Mapping
@@ -20,6 +21,7 @@ from poise.extract.encoders.base import Encoder
 from poise.extract.reading import describe_error
 from poise.store.schema import Modality
 
+_KNOCK_S = 10.0
 _DATA_LOGGER = "ray.data"
 _CORE_LEVEL = "RAY_BACKEND_LOG_LEVEL"
 
@@ -78,13 +80,15 @@ class Cluster:
         logger.setLevel(logging.CRITICAL)  # what goes wrong is raised
 
     def _start(self) -> None:
+        where = os.environ.get("RAY_ADDRESS", "")
         try:
+            _knock(where)
             self._ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
         except Exception as error:
-            where = os.environ.get("RAY_ADDRESS")
+            what = "started" if where in ("", "local") else f"reached at {where}"
             raise ClusterError(
-                f"Ray cannot be {'reached at ' + where if where else 'started'}: {describe_error(error)}. Expected a "
-                "cluster at the address in RAY_ADDRESS, or none there for one of this machine alone."
+                f"Ray cannot be {what}: {describe_error(error)}. Expected a cluster at the address in RAY_ADDRESS, or "
+                "none there for one of this machine alone."
             ) from error
 
     def close(self) -> None:
@@ -162,6 +166,13 @@ def share_out(encoders: Mapping[Modality, Encoder], size: ClusterSize) -> dict[M
 def _has_gpus(encoder: Encoder, size: ClusterSize) -> bool:
     """Whether there are GPUs, or will be when they are asked for: a cluster may start its nodes on demand."""
     return size.n_gpus > 0 or encoder.wanted_device.startswith("cuda")
+
+
+def _knock(address: str) -> None:
+    """Raise an OSError where nobody listens; Ray itself would try for minutes."""
+    host, separator, port = address.rpartition(":")
+    if separator and host and port.isdecimal() and "/" not in host:
+        socket.create_connection((host, int(port)), timeout=_KNOCK_S).close()
 
 
 @contextmanager

@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from poise.extract.assignments import Assignment, Found, UnhashedBytesError, stamp_of
 from poise.extract.encoders.base import Encoder, PreparedClip
 from poise.extract.encoding import Batcher, single_threaded_blas
-from poise.extract.lanes import Lanes
 from poise.extract.engines.ray_rows import Broken, ClipOver, ReadOver, Row, Waited, pack, portable, unpack, without_data
+from poise.extract.lanes import Lanes
 from poise.extract.workers.process import DecodeProcess
 from poise.extract.workers.source import Reading
 
