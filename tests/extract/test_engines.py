@@ -1,8 +1,10 @@
 """Promises of both engines that hold without a cluster: what is refused, how work is shared out and put in order."""
 
 import dataclasses
+import os
 import pickle
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -22,6 +24,7 @@ from poise.extract.reading import Notes
 from poise.extract.workers.source import Reading
 from poise.store import FeatureStore
 from tests.extract.plain_encoders import Grey, Loudness
+from tests.extract.test_workers import children
 from tests.media import tone, write_sound
 from tests.store.features import manifest_of
 
@@ -160,8 +163,12 @@ class TestWhatComesBack:
 class TestOnANode:
     """What runs there, run here."""
 
-    def decode(self, path, **changes):
+    @pytest.fixture(autouse=True)
+    def impatient(self, monkeypatch):
         pytest.importorskip("pyarrow")
+        monkeypatch.setattr("poise.extract.engines.ray_stages._KEPT_S", 0.2)
+
+    def decode(self, path, **changes):
         from poise.extract.engines.ray_rows import Row, pack, unpack
         from poise.extract.engines.ray_stages import DecodeSetup, decode
 
@@ -190,6 +197,18 @@ class TestOnANode:
         """Clips by number, and what was found of them at the end."""
         path = write_sound(tmp_path / "a.wav", tone(4, sample_rate_hz=16_000))
         *clips, over = self.decode(path, stamp=(7, *stamp_of(path)[1:]))
+        while children(os.getpid()):
+            time.sleep(0.05)
         assert [row.number for row in clips] == [0, 1]
         assert clips[1].content.data.shape == (32_000,)
         assert (over.number, over.content.error, over.content.found.notes["audio"].n_clips) == (-1, None, 2)
+
+    def test_the_child_that_decodes_does_not_stay_for_ever(self, tmp_path):
+        """It is kept from task to task, and ends when there is no more work, though the worker lives on."""
+        path = write_sound(tmp_path / "a.wav", tone(2, sample_rate_hz=16_000))
+        assert self.decode(path)[-1].content.error is None
+        assert len(children(os.getpid())) == 1
+        deadline = time.monotonic() + 20
+        while children(os.getpid()):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)

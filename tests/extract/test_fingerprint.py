@@ -118,6 +118,7 @@ CHANGES_NO_NUMBER = {
     "store": "where to",
     "device": "where the model runs; floating point may differ in the last digits",
     "workers": "how many decode at once",
+    "engine": "where it is computed",
     "limits": "when a decoder is given up",
     "retry_failed": "which recordings",
     "shard": "which recordings",

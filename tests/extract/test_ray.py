@@ -384,5 +384,23 @@ def test_a_cluster_that_gives_up_is_told_apart(media, tmp_path, monkeypatch):
         run(manifest_of(media, "0.mp4"), tmp_path / "s")
 
 
+@pytest.mark.usefixtures("cluster")
+def test_recordings_that_never_come_back_are_missed(media, tmp_path, monkeypatch):
+    """Nothing is reported of them that is not so."""
+    from poise.extract.engines import ray_engine
+
+    monkeypatch.setattr(ray_engine, "EncodeActor", _Forgetful)
+    with pytest.raises(ClusterError, match=r"lost 1 recordings, as 0\.mp4"):
+        run(manifest_of(media, "0.mp4"), tmp_path / "s")
+
+
+class _Forgetful:
+    def __init__(self, encoder, n_threads):
+        pass
+
+    def __call__(self, table):
+        return table.slice(0, 0)
+
+
 def _broken(table, setup):
     raise OSError("no more memory")
