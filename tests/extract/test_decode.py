@@ -428,7 +428,6 @@ class TestPassingOver:
             ("flat.mp4", "libx264", {"x264-params": "bframes=8:b-adapt=0:b-pyramid=none:scenecut=0:keyint=10"}),
             ("fields.mp4", "libx264", {"x264-params": "interlaced=1:bframes=3:b-adapt=0"}),
             ("hevc.mp4", "libx265", {"x265-params": "bframes=4:b-adapt=0:open-gop=1:keyint=10:log-level=none"}),
-            ("a.mkv", "libsvtav1", {}),
             ("a.webm", "libvpx", {}),
             ("a.mkv", "mpeg4", {}),
             ("every.mkv", "ffv1", {}),
