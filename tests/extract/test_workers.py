@@ -291,3 +291,22 @@ class TestPrefetcher:
         ) as prefetcher:
             ends = {event.job: event.error for event in prefetcher if event is not None and event.item is None}
         assert {job: type(error) for job, error in ends.items()} == {0: type(None), 1: MemoryError, 2: type(None)}
+
+    def test_stopping_takes_the_same_time_however_many_wait_for_a_job(self):
+        """Also while one of them is still being told what to read: there is one deadline for all."""
+        told = threading.Event()
+
+        def jobs():
+            yield 0
+            told.wait(60)
+
+        def read(job, _reader):
+            yield job
+
+        with Prefetcher(
+            jobs(), lambda _: nullcontext(), read, n_workers=12, size_of=lambda _: 1, max_size=8
+        ) as prefetcher:
+            assert next(iter(prefetcher)).item == 0
+            began = time.monotonic()
+        assert time.monotonic() - began < 5
+        told.set()

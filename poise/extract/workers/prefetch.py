@@ -6,6 +6,7 @@ What the items are is none of its business, nor what reads them: each thread has
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, closing
@@ -19,6 +20,7 @@ ReaderT = TypeVar("ReaderT")
 
 IDLE_S = 1.0
 _JOIN_S = 3.0
+_WAIT_S = 0.2
 
 
 @dataclass(frozen=True)
@@ -85,8 +87,9 @@ class Prefetcher(Generic[JobT, ItemT, ReaderT]):
         self._stop.set()
         with self._change:
             self._change.notify_all()
+        deadline = time.monotonic() + _JOIN_S
         for thread in self._threads:
-            thread.join(_JOIN_S)
+            thread.join(max(0.0, deadline - time.monotonic()))
 
     def __iter__(self) -> Iterator[Event[JobT, ItemT] | None]:
         """Events as they come; None when none came for a second."""
@@ -115,8 +118,12 @@ class Prefetcher(Generic[JobT, ItemT, ReaderT]):
 
     def _work_with(self, reader: ReaderT) -> None:
         while not self._stop.is_set():
-            with self._asking:
+            if not self._asking.acquire(timeout=_WAIT_S):
+                continue
+            try:
                 job = next(self._jobs, None)
+            finally:
+                self._asking.release()
             if job is None:
                 return
             error = None
