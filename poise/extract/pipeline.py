@@ -126,7 +126,7 @@ def extract(
     rows = shard_rows(len(manifest), shard)
     run = Run(manifest, store, encoders, specs, progress, rows)
     chosen = make_engine(engine, encoders, reading, workers=workers, n_rows=len(rows))
-    run.work(chosen, retry_failed=retry_failed)
+    run.work(chosen, retry_failed=retry_failed, stall_s=reading.limits.stall_s)
     return ExtractReport(
         outcomes=run.outcomes(),
         seconds=time.monotonic() - began,

@@ -6,8 +6,10 @@ is done with a row is for :mod:`poise.extract.run`.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from poise.errors import ExtractSettingsError, MediaError
 from poise.extract.assignments import Assignment, stamp_of
@@ -17,9 +19,11 @@ from poise.extract.jobs import Job
 from poise.extract.media.opening import check_regular_file
 from poise.extract.outcomes import RecordingOutcome, judge
 from poise.extract.reading import describe_error
+from poise.extract.workers.channel import SilentError
+from poise.extract.workers.watch import StoppedError, call_watched
 from poise.manifest import Manifest
 from poise.recipe import copy_key
-from poise.store.identity import KeyCache
+from poise.store.identity import KeyCache, file_key
 from poise.store.schema import Entry, Modality
 
 
@@ -56,6 +60,8 @@ def plan_rows(
     keys: KeyCache,
     *,
     retry_failed: bool,
+    stall_s: float,
+    stop: threading.Event,
 ) -> Iterator[PlannedRow]:
     """Plan one row after the other.
 
@@ -73,6 +79,10 @@ def plan_rows(
         Finds the key of a file.
     retry_failed : bool
         Whether what failed before is tried again.
+    stall_s : float
+        How long nothing at all may come from a file that is hashed, seconds; then its row has failed.
+    stop : threading.Event
+        Set when no more rows are wanted.
 
     Yields
     ------
@@ -80,11 +90,14 @@ def plan_rows(
         One for each row.
     """
     begun: dict[str, tuple[Modality, ...]] = {}
+    hash_file = partial(_hash, stall_s=stall_s, stop=stop)
     for row in rows:
         try:
             file = check_regular_file(manifest.file(row))
             stamp = stamp_of(file)
-            key = copy_key(keys.key(file), manifest.recipe(row))
+            key = copy_key(keys.key(file, hash_file), manifest.recipe(row))
+        except StoppedError:
+            return
         except (MediaError, OSError) as error:
             failed = RecordingOutcome(
                 path=manifest.paths[row], key=None, outcome="failed", reason=describe_error(error)
@@ -117,6 +130,16 @@ def plan_rows(
             collected={modality: Collected(encoder.shape) for modality, encoder in todo.items()},
         )
         yield PlannedRow(row=row, key=key, job=job, new_names=unnamed)
+
+
+def _hash(name: str, *, stall_s: float, stop: threading.Event) -> str:
+    """The key of a file whose bytes may never come, as from a mount that hangs."""
+    try:
+        return call_watched(partial(file_key, name), stall_s=stall_s, stop=stop)
+    except SilentError as error:
+        raise MediaError(
+            f"{name}: no byte of it could be read for {stall_s:g} s. If the disk is that slow, allow more with --stall."
+        ) from error
 
 
 def _to_repeat(known: Mapping[Modality, Entry]) -> set[Modality]:

@@ -6,6 +6,7 @@ Where recordings are decoded and encoded is for :mod:`poise.extract.engines`, an
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
@@ -91,14 +92,22 @@ class Run:
         indexes = [index for index in self._entries.values() if isinstance(index, FeatureSetIndex)]
         return tuple(find_stale(self._manifest, self._keys, indexes, self._store.keys))
 
-    def work(self, engine: Engine, *, retry_failed: bool) -> None:
+    def work(self, engine: Engine, *, retry_failed: bool, stall_s: float) -> None:
         """Extract what is missing, and return when it is safe on the disk."""
         self._engine = engine
+        stop = threading.Event()
         planned = plan_rows(
-            self._manifest, self._rows, self._encoders, self._entries, self._store.keys, retry_failed=retry_failed
+            self._manifest,
+            self._rows,
+            self._encoders,
+            self._entries,
+            self._store.keys,
+            retry_failed=retry_failed,
+            stall_s=stall_s,
+            stop=stop,
         )
         try:
-            with closing(engine.events(planned)) as events:
+            with closing(engine.events(planned, stop)) as events:
                 for event in events:
                     if event is None:
                         self._tick()

@@ -11,16 +11,25 @@ import json
 import os
 import stat
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from poise.store.durable import write_durably
 from poise.store.regular import read_regular
 
+_PIECE_BYTES = 1 << 18
 _RACY_NS = 2_000_000_000  # a file changed this shortly before it was hashed may change again unseen
 
 
-def file_key(path: str | os.PathLike[str]) -> str:
+def file_key(path: str | os.PathLike[str], beat: Callable[[], None] = lambda: None) -> str:
     """Key of a recording: sha256 of the file's bytes, 64 hexadecimal digits.
+
+    Parameters
+    ----------
+    path : path
+        The file.
+    beat : callable
+        Called after each piece that was read; what it raises ends the reading.
 
     Raises
     ------
@@ -29,8 +38,12 @@ def file_key(path: str | os.PathLike[str]) -> str:
     """
     if not stat.S_ISREG(os.stat(path).st_mode):  # a pipe would be waited on for ever
         raise OSError(errno.EINVAL, "not a regular file", os.fspath(path))
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    digest, piece = hashlib.sha256(), memoryview(bytearray(_PIECE_BYTES))
+    with open(path, "rb", buffering=0) as file:
+        while n := file.readinto(piece):
+            digest.update(piece[:n])
+            beat()
+    return digest.hexdigest()
 
 
 def name_key(name: str) -> str:
@@ -64,8 +77,15 @@ class KeyCache:
             {name: value for name, value in known.items() if _is_remembered(value)} if isinstance(known, dict) else {}
         )
 
-    def key(self, path: str | os.PathLike[str]) -> str:
+    def key(self, path: str | os.PathLike[str], hash_file: Callable[[str], str] = file_key) -> str:
         """Key of the file, hashed only if it changed since the last time.
+
+        Parameters
+        ----------
+        path : path
+            The file.
+        hash_file : callable
+            Gives the key of the file of that name, as :func:`file_key` does.
 
         Raises
         ------
@@ -79,7 +99,7 @@ class KeyCache:
         known = self._known.get(name)
         if known is not None and known[:-1] == stamp:
             return str(known[-1])
-        key = file_key(name)
+        key = hash_file(name)
         after = _stamp(name)
         if after == stamp and time.time_ns() - max(stamp[1], stamp[2]) > _RACY_NS:
             self._known[name] = [*stamp, key]

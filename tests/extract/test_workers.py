@@ -149,6 +149,55 @@ class TestAFileThatHarmsItsDecoder:
             DecodeLimits(memory_gb=float("nan"))
 
 
+HOLD = """
+import fcntl, os, signal, sys, time
+signal.signal(signal.SIGIO, signal.SIG_IGN)
+fcntl.fcntl(os.open(sys.argv[1], os.O_RDWR), fcntl.F_SETLEASE, fcntl.F_WRLCK)
+print("held", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.fixture
+def held(tmp_path):
+    """A recording that nobody can open while this lasts: another process has a lease on it (Linux)."""
+    path = write_video(tmp_path / "held.mp4", seconds=2, fps=10)
+    with subprocess.Popen([sys.executable, "-c", HOLD, str(path)], stdout=subprocess.PIPE, text=True) as holder:
+        if holder.stdout.readline() != "held\n":
+            pytest.skip("no leases here")
+        yield path
+        holder.kill()
+
+
+class TestAFileThatIsHashed:
+    def test_and_whose_bytes_never_come_fails_alone(self, folder, tmp_path, held):
+        """After --stall, with a reason that says so; the others are stored, and it is tried again next time."""
+        paths = (str(held), *PATHS)
+        report = run(folder, tmp_path / "s", Grey(), paths=paths, limits=DecodeLimits(stall_s=1), workers=2)
+        assert report.counts == {"stored": 5, "already": 0, "partial": 0, "failed": 1}
+        outcome = report.outcomes[0]
+        assert (outcome.path, outcome.key) == (str(held), None)
+        assert "no byte of it could be read for 1 s" in outcome.reason
+        assert "--stall" in outcome.reason
+
+    def test_does_not_hold_up_an_interrupt(self, folder, tmp_path):
+        """A terabyte would take an hour; all workers wait for it."""
+        large = tmp_path / "large.mp4"
+        large.touch()
+        os.truncate(large, 1 << 40)
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        timer = threading.Timer(2, os.kill, (os.getpid(), signal.SIGINT))
+        timer.start()
+        began = time.monotonic()
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                run(folder, tmp_path / "s", Grey(), paths=(str(large), *PATHS), workers=8)
+        finally:
+            signal.signal(signal.SIGINT, before)
+            timer.cancel()
+        assert 2 <= time.monotonic() - began < 4
+
+
 class TestProcesses:
     @pytest.mark.parametrize("workers", [0, 3])
     def test_however_many_decode_the_numbers_are_the_same(self, folder, tmp_path, workers):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
@@ -68,13 +69,15 @@ class Engine(Protocol):
     def origin(self, modality: Modality) -> Mapping[str, Any]:
         """Where the numbers of a modality's encoder come from, as JSON values; see :meth:`Encoder.origin`."""
 
-    def events(self, planned: Iterator[PlannedRow]) -> Generator[Event | None, None, None]:
+    def events(self, planned: Iterator[PlannedRow], stop: threading.Event) -> Generator[Event | None, None, None]:
         """Work through rows, and say what became of them; closing it stops all of it.
 
         Parameters
         ----------
         planned : iterator of PlannedRow
             Asked for the next one in a thread, whenever there is room for more work.
+        stop : threading.Event
+            Set by the engine when no more rows are wanted.
 
         Yields
         ------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+import threading
 import time
 from collections.abc import Generator, Iterator, Mapping
 from typing import Any
@@ -60,7 +61,7 @@ class LocalEngine:
         """See :meth:`Engine.origin`."""
         return self._encoders[modality].origin()
 
-    def events(self, planned: Iterator[PlannedRow]) -> Generator[Event | None, None, None]:
+    def events(self, planned: Iterator[PlannedRow], stop: threading.Event) -> Generator[Event | None, None, None]:
         """See :meth:`Engine.events`."""
         if not self._in_processes:
             for encoder in self._encoders.values():
@@ -72,6 +73,7 @@ class LocalEngine:
             n_workers=self._n_workers,
             size_of=lambda item: item[1].data.nbytes,
             max_size=MAX_WAITING_BYTES,
+            stop=stop,
         )
         with single_threaded_blas(), self._lanes, prefetcher:
             yield from self._work_through(prefetcher)

@@ -90,7 +90,7 @@ class RayEngine:
             facts["device"] = "cuda" if self._shares[modality].gpus else "cpu"
         return facts
 
-    def events(self, planned: Iterator[PlannedRow]) -> Generator[Event | None, None, None]:
+    def events(self, planned: Iterator[PlannedRow], stop: threading.Event) -> Generator[Event | None, None, None]:
         """See :meth:`Engine.events`.
 
         Raises
@@ -108,6 +108,7 @@ class RayEngine:
             n_workers=len(sources),
             size_of=_size_of,
             max_size=MAX_WAITING_BYTES,
+            stop=stop,
         )
         with prefetcher:
             try:

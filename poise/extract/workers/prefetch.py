@@ -49,6 +49,8 @@ class Prefetcher(Generic[JobT, ItemT, ReaderT]):
         Size of an item.
     max_size : int
         Size of all items that wait; what bounds the memory. One item may always wait.
+    stop : threading.Event, optional
+        Set here when all is to stop; for jobs that take long to be found.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class Prefetcher(Generic[JobT, ItemT, ReaderT]):
         n_workers: int,
         size_of: Callable[[ItemT], int],
         max_size: int,
+        stop: threading.Event | None = None,
     ) -> None:
         self._jobs = iter(jobs)
         self._asking = threading.Lock()
@@ -71,7 +74,7 @@ class Prefetcher(Generic[JobT, ItemT, ReaderT]):
         self._waiting: deque[tuple[Event[JobT, ItemT], int]] = deque()
         self._change = threading.Condition()
         self._failure: Exception | None = None
-        self._stop = threading.Event()
+        self._stop = stop if stop is not None else threading.Event()
         self._threads = [
             threading.Thread(target=self._work, name=f"poise-read-{number}", daemon=True) for number in range(n_workers)
         ]
