@@ -180,6 +180,14 @@ class TestAFileThatIsHashed:
         assert "no byte of it could be read for 1 s" in outcome.reason
         assert "--stall" in outcome.reason
 
+    @pytest.mark.skipif(not Path("/proc/kmsg").exists(), reason="no /proc")
+    def test_is_not_one_of_the_system_whose_bytes_never_end(self, folder, tmp_path):
+        """What says that it has no bytes is taken at its word and never opened; /proc/kmsg waits for news."""
+        (tmp_path / "news.mp4").symlink_to("/proc/kmsg")
+        report = run(folder, tmp_path / "s", Grey(), paths=(str(tmp_path / "news.mp4"), "0.mp4"), workers=1)
+        assert [outcome.outcome for outcome in report.outcomes] == ["failed", "stored"]
+        assert "is empty (0 bytes)" in report.outcomes[0].reason
+
     def test_does_not_hold_up_an_interrupt(self, folder, tmp_path):
         """A terabyte would take an hour; all workers wait for it."""
         large = tmp_path / "large.mp4"

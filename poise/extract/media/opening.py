@@ -61,8 +61,6 @@ def check_media_file(path: str | os.PathLike[str]) -> Path:
             head = file.read(512)
     except OSError as error:
         raise _unreadable(absolute, path, error) from error
-    if not head:
-        raise MediaError(f"{absolute} is empty (0 bytes). Expected a media file: {_EXPECTED}.")
     if not _is_container(head):
         raise MediaError(
             f"{absolute} is not a media file that poise opens: it begins with {head[:8].decode('latin-1')!r}. "
@@ -72,7 +70,7 @@ def check_media_file(path: str | os.PathLike[str]) -> Path:
 
 
 def check_regular_file(path: str | os.PathLike[str]) -> Path:
-    """Refuse what must not even be opened: a pipe or a device would be waited on for ever.
+    """Refuse what must not even be opened: a pipe, a device or a file of ``/proc`` may be waited on for ever.
 
     Returns
     -------
@@ -82,15 +80,17 @@ def check_regular_file(path: str | os.PathLike[str]) -> Path:
     Raises
     ------
     MediaError
-        There is no such file, or it is a folder, a pipe or a device.
+        There is no such file, or it is a folder, a pipe or a device, or is empty, as those of ``/proc`` say.
     """
     absolute = Path(os.path.abspath(path))
     try:
-        mode = os.stat(absolute).st_mode
+        status = os.stat(absolute)
     except (OSError, ValueError) as error:
         raise _unreadable(absolute, path, error) from error
-    if not stat.S_ISREG(mode):
-        raise MediaError(f"{absolute} is {_kind(mode)}. Expected a media file: {_EXPECTED}.")
+    if not stat.S_ISREG(status.st_mode):
+        raise MediaError(f"{absolute} is {_kind(status.st_mode)}. Expected a media file: {_EXPECTED}.")
+    if not status.st_size:
+        raise MediaError(f"{absolute} is empty (0 bytes). Expected a media file: {_EXPECTED}.")
     return absolute
 
 
