@@ -137,6 +137,8 @@ class Run:
             self._settle_twin(planned.row, self._settled[planned.key])
         elif planned.key is not None:
             self._twins.setdefault(planned.key, []).append(planned.row)
+            job = self._jobs.get(planned.key)
+            self._n_over += job is not None and job.is_over  # what ends later counts its twins itself
 
     def _writer(self, modality: Modality) -> SegmentWriter:
         if modality not in self._writers:

@@ -398,6 +398,15 @@ class TestRunning:
         assert seen[-1].done == seen[-1].total == len(paths)
         assert report.n_clips_encoded == 2
 
+    def test_a_row_of_bytes_that_are_encoded_but_not_yet_stored_counts_as_done(self, tmp_path):
+        """The last step of the progress is the last row."""
+        for number in range(3):
+            write_sound(tmp_path / f"{number}.wav", tone(12, hz=200 + 100 * number, sample_rate_hz=16_000))
+        shutil.copy(tmp_path / "0.wav", tmp_path / "again.wav")
+        seen = []
+        run(tmp_path, tmp_path / "s", "0.wav", "1.wav", "2.wav", "again.wav", workers=1, progress=seen.append)
+        assert (seen[-1].done, seen[-1].total) == (4, 4)
+
     def test_an_interrupted_run_keeps_what_is_finished(self, tmp_path):
         """It stops within seconds, and the next run does only the rest."""
         paths = [f"{number}.wav" for number in range(20)]
