@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from poise.commands.terminal import JsonOption, SeedOption, console, note, print_json
+from poise.commands.terminal import JsonOption, SeedOption, console, note, print_json, prints_to_stderr
 
 if TYPE_CHECKING:
     from poise.demo.tour import Findings
@@ -33,7 +33,8 @@ def demo_command(
     """
     from poise.demo.tour import run
 
-    findings = run(out, seed=seed, say=note)
+    with prints_to_stderr():
+        findings = run(out, seed=seed, say=note)
     if as_json:
         print_json(findings.to_json())
     else:

@@ -17,6 +17,7 @@ from poise.commands.terminal import (
     console,
     note,
     print_json,
+    prints_to_stderr,
 )
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ def extract_command(
     recordings = read_manifest(manifest, root=root, labels="ignored", files="must exist")
     opened = FeatureStore.create(store)
     settings = ClipSettings(window_s=window, hop_s=hop, min_tail_s=min_tail)
-    with _progress_bar(len(recordings)) as progress:
+    with prints_to_stderr(), _progress_bar(len(recordings)) as progress:
         report = extract(
             recordings,
             opened,

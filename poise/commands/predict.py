@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from poise.commands.terminal import DeviceOption, JsonOption, console, note, print_json
+from poise.commands.terminal import DeviceOption, JsonOption, console, note, print_json, prints_to_stderr
 
 if TYPE_CHECKING:
     from poise.serve import Prediction
@@ -40,11 +40,13 @@ def predict_command(
 
     places: dict[Modality, str | None] = {"video": video, "audio": audio}
     given = {modality: place for modality, place in places.items() if place is not None}
-    predictor = Predictor.from_bundle(model, encoders=given, device=device)
+    with prints_to_stderr():
+        predictor = Predictor.from_bundle(model, encoders=given, device=device)
     results: list[dict[str, Any]] = []
     for file in files:
         try:
-            prediction = predictor.predict(file)
+            with prints_to_stderr():
+                prediction = predictor.predict(file)
         except MediaError as error:
             note(f"Error: {error}" if str(file) in str(error) else f"Error: {file}: {error}")
             results.append(_failed(file, error))

@@ -8,9 +8,10 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
@@ -56,6 +57,43 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print exactly one JSON
 def print_json(document: Any) -> None:
     """One JSON document on stdout."""
     sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=True, allow_nan=False) + "\n")
+
+
+@contextmanager
+def prints_to_stderr() -> Iterator[None]:
+    """While it lasts, what anybody prints goes to stderr: encoders of other packages, and the C libraries they use."""
+    with redirect_stdout(sys.stderr):
+        if not _has_own(sys.__stdout__, 1) or not _has_own(sys.__stderr__, 2):
+            yield  # started without, or below a program that keeps what is printed
+            return
+        _flush_all()
+        kept = os.dup(1)
+        os.dup2(2, 1)
+        try:
+            yield
+        finally:
+            try:
+                _flush_all()
+            finally:
+                os.dup2(kept, 1)
+                os.close(kept)
+
+
+def _has_own(stream: TextIO | None, number: int) -> bool:
+    try:
+        return stream is not None and stream.fileno() == number
+    except (OSError, ValueError):  # it is closed, or has none
+        return False
+
+
+def _flush_all() -> None:
+    """Have what Python and C keep back for stdout written to where it leads now."""
+    import ctypes
+
+    if sys.__stdout__ is not None:
+        sys.__stdout__.flush()
+    if sys.platform != "win32":
+        ctypes.CDLL(None).fflush(None)
 
 
 def console(*, stderr: bool = False) -> Console:

@@ -178,12 +178,14 @@ class DecodeProcess:
         # one thread: there is a process for each core
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         self._complaints = _scratch_file()
+        said = self._complaints if self._complaints is not None else subprocess.DEVNULL
         with its:
             self._process = subprocess.Popen(  # noqa: S603  our own program
                 [sys.executable, "-c", code],
                 pass_fds=[its.fileno()],
                 stdin=subprocess.DEVNULL,
-                stderr=self._complaints if self._complaints is not None else subprocess.DEVNULL,
+                stdout=said,
+                stderr=said,
                 env=environment,
             )
         channel = self._channel = Channel(mine)
