@@ -10,6 +10,9 @@ import io
 import os
 import signal
 import sys
+import threading
+import time
+from contextlib import suppress
 from types import FrameType
 from typing import Annotated, Any
 
@@ -19,9 +22,23 @@ from typer.core import TyperGroup
 from poise.commands import augment, compare, demo, doctor, extract, predict, store, train
 from poise.errors import PoiseError
 
+_PATIENCE_S = 5.0
+_KEPT = " What was reported stored is kept; run the same command to go on."
 
-class _Terminated(KeyboardInterrupt):
-    """SIGTERM came: what is finished is kept, as after Ctrl-C."""
+
+class _Stopped(BaseException):
+    """Ctrl-C or SIGTERM came. Not a KeyboardInterrupt, of which typer would make an ending of its own.
+
+    Parameters
+    ----------
+    number : int
+        Of the signal.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+        self.command: str | None = None
 
 
 class _Group(TyperGroup):
@@ -40,9 +57,9 @@ class _Group(TyperGroup):
             notes = "".join(f"\n{note}" for note in getattr(error, "__notes__", ()))
             typer.echo(f"Error: {error}{notes}", err=True)
             raise typer.Exit(getattr(error, "exit_code", 1)) from None
-        except KeyboardInterrupt as error:
-            typer.echo("Interrupted. What was reported stored is kept; run the same command to go on.", err=True)
-            raise typer.Exit(143 if isinstance(error, _Terminated) else 130) from None
+        except _Stopped as stopped:
+            stopped.command = ctx.invoked_subcommand
+            raise
         else:
             return result
 
@@ -89,15 +106,60 @@ predict.register(app)
 doctor.register(app)
 
 
-def _terminate(_number: int, _frame: FrameType | None) -> None:
-    raise _Terminated
+class _Signals:
+    """What Ctrl-C and SIGTERM do while a command runs: the first stops it, and what is finished is kept.
+
+    More of them change nothing while it stops; when that takes too long, they end the process at once.
+    """
+
+    def __init__(self) -> None:
+        self._first_at: float | None = None
+
+    def listen(self) -> None:
+        sys.unraisablehook = self._come_again
+        if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as below a background shell
+            signal.signal(signal.SIGINT, self._stop)
+        signal.signal(signal.SIGTERM, self._stop)
+
+    def forget(self) -> None:
+        """Have a signal end the process at once, without a word: there is nothing left to do."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if signal.getsignal(number) == self._stop:
+                signal.signal(number, signal.SIG_DFL)
+
+    def _stop(self, number: int, _frame: FrameType | None) -> None:
+        if self._first_at is None:
+            self._first_at = time.monotonic()
+            raise _Stopped(number)
+        if time.monotonic() - self._first_at > _PATIENCE_S:
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+
+    def _come_again(self, unraisable: sys.UnraisableHookArgs) -> None:
+        """Send a signal again that was lost: it came where nothing can be raised, as while Python tidied up."""
+        if isinstance(unraisable.exc_value, _Stopped):
+            self._first_at = None
+            again = threading.Timer(0.05, os.kill, (os.getpid(), unraisable.exc_value.number))
+            again.daemon = True
+            again.start()
+        else:
+            sys.__unraisablehook__(unraisable)
 
 
 def main() -> None:
     """Entry point of the ``poise`` command."""
-    signal.signal(signal.SIGTERM, _terminate)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a file's name may be no text
-    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  started without one
-    app()
+    signals = _Signals()
+    try:
+        signals.listen()
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")  # a file's name may be no text
+        sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  started without one
+        app()
+    except _Stopped as stopped:
+        with suppress(OSError):
+            typer.echo(f"Interrupted.{_KEPT if stopped.command in ('extract', 'store') else ''}", err=True)
+        sys.exit(128 + stopped.number)
+    except BaseException:
+        signals.forget()
+        raise

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -24,8 +25,8 @@ NOISY = """
     print("said when it was imported")
 
 
-    class Noisy(VideoEncoder):
-        name, dim = "noisy", 1
+    class Strange(VideoEncoder):
+        name, dim = "strange", 1
 
         def settings(self):
             return {}
@@ -46,27 +47,100 @@ NOISY = """
 """
 
 
-@pytest.fixture
-def noisy(tmp_path: Path) -> dict[str, str]:
-    """An environment in which a package brings an encoder that prints wherever it can."""
-    info = tmp_path / "package" / "noise-1.0.dist-info"
+def bring(folder: Path, module: str) -> dict[str, str]:
+    """An environment in which a package brings the encoder ``Strange`` of a module, as ``strange``."""
+    info = folder / "package" / "strange-1.0.dist-info"
     info.mkdir(parents=True)
-    (info.parent / "noise_encoders.py").write_text(textwrap.dedent(NOISY))
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: noise\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[poise.encoders]\nnoisy = noise_encoders:Noisy\n")
+    (info.parent / "strange_encoders.py").write_text(textwrap.dedent(module))
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: strange\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[poise.encoders]\nstrange = strange_encoders:Strange\n")
     return {**os.environ, "PYTHONPATH": os.pathsep.join([str(info.parent), *sys.path])}
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_whatever_an_encoder_prints_stdout_is_one_document(tmp_path: Path, noisy: dict[str, str], workers: int) -> None:
+def test_whatever_an_encoder_prints_stdout_is_one_document(tmp_path: Path, workers: int) -> None:
     """By print, through C or by another program, in the run or where files are decoded: it is on stderr or nowhere."""
     write_video(tmp_path / "a.mp4", seconds=2, fps=10, sound=tone(2))
     (tmp_path / "m.csv").write_text("path\na.mp4\n")
-    options = ["--video", "noisy", "--audio", "none", "--workers", str(workers), "--json"]
+    options = ["--video", "strange", "--audio", "none", "--workers", str(workers), "--json"]
     command = [*MAIN, "extract", str(tmp_path / "m.csv"), "--store", str(tmp_path / "s"), *options]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=noisy)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=bring(tmp_path, NOISY))
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["stored"] == 1
     for said in ("said by encode", "written by encode", "put by a C library", "said by a program"):
         assert said in done.stderr
     assert ("said by prepare_frame" in done.stderr) == (workers == 0)
+
+
+SIGNALLED = """
+import os, signal, sys, threading, time
+import poise.cli
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored below a background shell
+number, delay, times = int(sys.argv.pop(1)), float(sys.argv.pop(1)), int(sys.argv.pop(1))
+
+
+def send():
+    while signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        time.sleep(0)
+    time.sleep(delay)
+    for _ in range(times):
+        os.kill(os.getpid(), number)
+        time.sleep(0.01)
+
+
+threading.Thread(target=send, daemon=True).start()
+poise.cli.main()
+"""
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("delay_s", "times"), [(0, 1), (0.002, 3), (0.03, 1), (0.2, 3)])
+def test_a_signal_ends_a_command_with_one_sentence_whenever_it_comes(
+    tmp_path: Path, number: int, code: int, delay_s: float, times: int
+) -> None:
+    """While options are read, packages imported or the first file hashed, once or several times."""
+    large = tmp_path / "large.mp4"
+    large.touch()
+    os.truncate(large, 1 << 40)  # hashing it takes an hour
+    (tmp_path / "m.csv").write_text("path\nlarge.mp4\n")
+    options = ["--store", str(tmp_path / "s"), "--video", "motion", "--audio", "none"]
+    sent = [str(int(number)), str(delay_s), str(times)]
+    command = [sys.executable, "-c", SIGNALLED, *sent, "extract", str(tmp_path / "m.csv"), *options]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == code, done.stderr
+    assert done.stderr.count("Interrupted.") == 1
+    assert "Traceback" not in done.stderr
+
+
+TIDYING = """
+    import os
+    import signal
+    import time
+
+
+    class Tidied:
+        def __del__(self):
+            os.kill(os.getpid(), signal.SIGTERM)
+            for _ in range(1000):
+                pass
+
+
+    def Strange():
+        Tidied()
+        time.sleep(30)
+"""
+
+
+def test_a_signal_that_comes_where_nothing_can_be_raised_is_not_lost(tmp_path: Path) -> None:
+    """Python drops what is raised while it tidies up; the command ends all the same, and soon."""
+    write_video(tmp_path / "a.mp4", seconds=1, fps=10)
+    (tmp_path / "m.csv").write_text("path\na.mp4\n")
+    options = ["--store", str(tmp_path / "s"), "--video", "strange", "--audio", "none"]
+    command = [*MAIN, "extract", str(tmp_path / "m.csv"), *options]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env=bring(tmp_path, TIDYING), timeout=20
+    )
+    assert done.returncode == 143, done.stderr
+    assert done.stderr.count("Interrupted.") == 1
+    assert "Traceback" not in done.stderr
