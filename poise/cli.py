@@ -146,6 +146,19 @@ class _Signals:
             sys.__unraisablehook__(unraisable)
 
 
+def _fill_closed_streams() -> None:
+    """Have a stream that the process was started without lead nowhere.
+
+    A file that is opened would else get its number, and with it whatever libraries print.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free: this one
+    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+
+
 def main() -> None:
     """Entry point of the ``poise`` command."""
     signals = _Signals()
@@ -154,7 +167,7 @@ def main() -> None:
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="backslashreplace")  # a file's name may be no text
-        sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  started without one
+        _fill_closed_streams()
         app()
     except _Stopped as stopped:
         with suppress(OSError):

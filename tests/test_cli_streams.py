@@ -144,3 +144,18 @@ def test_a_signal_that_comes_where_nothing_can_be_raised_is_not_lost(tmp_path: P
     assert done.returncode == 143, done.stderr
     assert done.stderr.count("Interrupted.") == 1
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="no /proc")
+@pytest.mark.parametrize(("closed", "numbers"), [("<&-", [0]), ("2>&-", [2]), ("<&- >&- 2>&-", [0, 1, 2])])
+def test_no_file_takes_the_place_of_a_stream_that_was_closed(tmp_path: Path, closed: str, numbers: list[int]) -> None:
+    """What libraries print to that number would else go into a file of the store."""
+    write_video(tmp_path / "a.mp4", seconds=2, fps=10, sound=tone(2))
+    (tmp_path / "m.csv").write_text("path\na.mp4\n")
+    look = f"[open('{tmp_path}/seen', 'a').write(os.readlink(f'/proc/self/fd/{{n}}') + ' ') for n in {numbers}]"
+    environment = bring(tmp_path, NOISY.replace('os.system("echo said by a program")', look))
+    options = ["--store", str(tmp_path / "s"), "--video", "strange", "--audio", "none"]
+    command = ["bash", "-c", f'"$@" {closed}', "bash", *MAIN, "extract", str(tmp_path / "m.csv"), *options]
+    done = subprocess.run(command, capture_output=True, check=False, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "seen").read_text().split() == ["/dev/null"] * len(numbers)
