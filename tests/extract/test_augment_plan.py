@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from collections import Counter
 from dataclasses import replace
 from itertools import islice
@@ -81,6 +82,13 @@ class TestDraw:
         assert len({str(recipe) for recipe in drawn}) == 300
         assert all(recipe.changes_picture and recipe.changes_sound for recipe in drawn)
         assert all(Augmentation.parse(str(recipe)) == recipe for recipe in drawn)
+
+    def test_no_number_has_more_digits_than_were_drawn(self) -> None:
+        """0.93 and not 0.9299999999999999: short to read, and read back as the same number."""
+        drawn = [recipe for number in range(100) for recipe in islice(draw_recipes(f"{number}.mp4", seed=5), 2)]
+        numbers = [text for recipe in drawn for text in re.findall(r"\d+\.\d+", str(recipe))]
+        assert len(numbers) > 400
+        assert all(len(text.partition(".")[2]) <= 2 for text in numbers)
 
     def test_seed_and_path_choose_the_recipes(self) -> None:
         """The same again for the same, however the path is spelt; others for others."""

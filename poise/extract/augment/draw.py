@@ -68,7 +68,7 @@ def _draw(numbers: Iterator[float]) -> Augmentation:
         "speed": _one_of(SPEEDS, next(numbers)),
         "flip": True,
         "brightness": _signed(0.02, 0.1, next(numbers), digits=2),
-        "contrast": 1 + _signed(0.05, 0.15, next(numbers), digits=2),
+        "contrast": round(1 + _signed(0.05, 0.15, next(numbers), digits=2), 2),
         "crop": (
             round(0.9 + 0.08 * next(numbers), 2),
             round(next(numbers), 1),
