@@ -394,6 +394,19 @@ class TestCommand:
         assert_refused(poise("augment", table, "--out", table.parent / "m2.csv"), 2, "Give --copies N, or --balance")
         assert not (table.parent / "m2.csv").exists()
 
+    @pytest.mark.parametrize("copies", [200_000, 100_000_000, 10**30])
+    def test_more_rows_than_a_store_holds_are_a_usage_error(self, table: Path, copies: int) -> None:
+        """At once, before any is drawn."""
+        out = table.parent / "m2.csv"
+        assert_refused(poise("augment", table, "--out", out, "--copies", copies), 2, "at most 1,000,000", "--copies")
+        assert not out.exists()
+
+    def test_more_rows_than_a_store_holds_are_no_balance_either(self) -> None:
+        """The largest class counts once for each class."""
+        lopsided = with_copies(("low", [""] * 400_000), ("moderate", [""]), ("high", [""]))
+        with pytest.raises(ExtractSettingsError, match="1,200,000 rows"):
+            augment_manifest(lopsided, balance=True)
+
 
 def test_a_store_knows_copies_by_their_names(tmp_path: Path) -> None:
     """Features stored under `path#recipe` are found for their row, and removal by table keeps them."""

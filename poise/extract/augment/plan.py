@@ -14,6 +14,9 @@ from poise.errors import ExtractSettingsError, ManifestError
 from poise.extract.augment.draw import draw_recipes
 from poise.manifest import Manifest
 
+MAX_ROWS = 1_000_000
+"""Of a table with its copies: as many recordings as a store was made for. Drawing them takes a minute."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ClassCounts:
@@ -66,7 +69,7 @@ def augment_manifest(manifest: Manifest, *, copies: int = 0, balance: bool = Fal
     Raises
     ------
     ExtractSettingsError
-        There is nothing to do, or a number is negative.
+        There is nothing to do, a number is negative, or the table would have more than ``MAX_ROWS`` rows.
     ManifestError
         Classes are to be filled up and labels were not read.
     """
@@ -77,19 +80,36 @@ def augment_manifest(manifest: Manifest, *, copies: int = 0, balance: bool = Fal
     if balance and not len(manifest.label_names):
         raise ManifestError("Classes cannot be filled up without labels. Give the table a column 'label'.")
     originals = np.flatnonzero(~manifest.is_copy)
+    _check_size(manifest, len(originals), copies, balance=balance)
     sources = np.repeat(originals, copies)
     if balance:
         sources = np.concatenate([sources, _fill_up(manifest, originals, copies)])
     return _append(manifest, sources, seed)
 
 
+def _check_size(manifest: Manifest, n_originals: int, copies: int, *, balance: bool) -> None:
+    n_rows = len(manifest) + n_originals * copies
+    if n_rows <= MAX_ROWS and balance:
+        n_rows = manifest.n_classes * int(_class_sizes(manifest, copies).max())
+    if n_rows > MAX_ROWS:
+        raise ExtractSettingsError(
+            f"The table would have {n_rows:,} rows. Expected at most {MAX_ROWS:,}: give a smaller --copies, or leave "
+            "--balance out."
+        )
+
+
+def _class_sizes(manifest: Manifest, copies: int) -> NDArray[np.int64]:
+    """Rows of each class once every original has its copies."""
+    originals = manifest.labels[~manifest.is_copy]
+    n_classes = manifest.n_classes
+    return np.bincount(manifest.labels, minlength=n_classes) + copies * np.bincount(originals, minlength=n_classes)
+
+
 def _fill_up(manifest: Manifest, originals: NDArray[np.int64], copies: int) -> NDArray[np.int64]:
     """Sources of the copies that smaller classes lack, class after class."""
-    n_classes = manifest.n_classes
-    sizes = np.bincount(manifest.labels, minlength=n_classes)
-    sizes += copies * np.bincount(manifest.labels[originals], minlength=n_classes)
+    sizes = _class_sizes(manifest, copies)
     chosen: list[int] = []
-    for rank in range(n_classes):
+    for rank in range(manifest.n_classes):
         of_class = originals[manifest.labels[originals] == rank].tolist()
         chosen += islice(cycle(of_class), int(sizes.max() - sizes[rank]))
     return np.array(chosen, dtype=np.int64)
