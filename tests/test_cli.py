@@ -429,6 +429,26 @@ def test_an_unknown_name_is_a_usage_error_with_the_nearest(media: Path, study: P
     assert_refused(poise(*window), 2, "window_s")
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ["--hop", "0"],
+        ["--stall", "0"],
+        ["--layers", "none"],
+        ["--shard", "3/2"],
+        ["--device", "toaster"],
+        ["--video", "none", "--audio", "none"],
+        ["--video", "videomea-base"],
+    ],
+    ids="".join,
+)
+def test_a_wrong_option_of_extract_makes_no_store(media: Path, tmp_path: Path, wrong: list[str]) -> None:
+    """It is a usage error, and nothing is there that was not there before."""
+    result = poise("extract", media / "manifest.csv", "--store", tmp_path / "s", *WEIGHT_FREE, *wrong)
+    assert_refused(result, 2)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_weights_that_are_nowhere_are_one_error_with_the_ways_out(media: Path, tmp_path: Path) -> None:
     """Base weights neither in the cache nor reachable: a local folder, HF_HOME, an extra, or encoders without any."""
     code = "from poise.cli import main; main()"

@@ -114,15 +114,13 @@ def extract_command(
     from poise.extract import ClipSettings, DecodeLimits, extract
     from poise.extract.encoders import parse_layers
     from poise.manifest import read_manifest
-    from poise.store import FeatureStore
 
     recordings = read_manifest(manifest, root=root, labels="ignored", files="must exist")
-    opened = FeatureStore.create(store)
     settings = ClipSettings(window_s=window, hop_s=hop, min_tail_s=min_tail)
     with prints_to_stderr(), _progress_bar(len(recordings)) as progress:
         report = extract(
             recordings,
-            opened,
+            store,
             video=None if video == "none" else video,
             audio=None if audio == "none" else audio,
             clips=settings,

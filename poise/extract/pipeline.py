@@ -32,7 +32,7 @@ from poise.store.store import FeatureStore
 
 def extract(
     manifest: Manifest,
-    store: FeatureStore,
+    store: FeatureStore | str | os.PathLike[str],
     *,
     video: str | os.PathLike[str] | Encoder | None = "videomae-base",
     audio: str | os.PathLike[str] | Encoder | None = "wavlm-base-plus",
@@ -57,8 +57,9 @@ def extract(
     ----------
     manifest : Manifest
         The recordings.
-    store : FeatureStore
-        Where embeddings go; what is there under the same settings is not done again.
+    store : FeatureStore or path
+        Where embeddings go; what is there under the same settings is not done again. A store that is not there yet is
+        made at the path once all settings have turned out to be right.
     video, audio : str, path, Encoder or None
         Encoder of each modality, see :func:`poise.extract.encoders.registry.make_encoder`; None or ``none`` for none.
     clips : ClipSettings, optional
@@ -124,7 +125,8 @@ def extract(
         clips=settings, decoder=check_decoder(decoder), limits=limits if limits is not None else DecodeLimits()
     )
     rows = shard_rows(len(manifest), shard)
-    run = Run(manifest, store, encoders, specs, progress, rows)
+    opened = store if isinstance(store, FeatureStore) else FeatureStore.create(store)
+    run = Run(manifest, opened, encoders, specs, progress, rows)
     chosen = make_engine(engine, encoders, reading, workers=workers, n_rows=len(rows))
     run.work(chosen, retry_failed=retry_failed, stall_s=reading.limits.stall_s)
     return ExtractReport(
