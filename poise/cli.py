@@ -20,6 +20,7 @@ import typer
 from typer.core import TyperGroup
 
 from poise.commands import augment, compare, demo, doctor, extract, predict, store, train
+from poise.commands.terminal import note
 from poise.errors import PoiseError
 
 _PATIENCE_S = 5.0
@@ -55,7 +56,7 @@ class _Group(TyperGroup):
             if ctx.params.get("debug"):
                 raise
             notes = "".join(f"\n{note}" for note in getattr(error, "__notes__", ()))
-            typer.echo(f"Error: {error}{notes}", err=True)
+            note(f"Error: {error}{notes}")
             raise typer.Exit(getattr(error, "exit_code", 1)) from None
         except _Stopped as stopped:
             stopped.command = ctx.invoked_subcommand

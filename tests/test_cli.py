@@ -617,6 +617,19 @@ def test_control_characters_of_a_name_are_shown_and_not_done(tmp_path: Path) -> 
     assert "\x1b" not in dry.output
 
 
+def test_control_characters_in_an_error_are_shown_and_not_done(tmp_path: Path) -> None:
+    """A path in a table can hold them; nor is a message longer than is read."""
+    table = tmp_path / "m.jsonl"
+    table.write_text(json.dumps({"path": "a\0\x1b[2Jb.mp4"}))
+    result = poise("extract", table, "--store", tmp_path / "s", *WEIGHT_FREE)
+    assert_refused(result, 1, r"a\x00\x1b[2Jb.mp4", "NUL")
+    assert not set(result.stderr) & {"\0", "\x1b"}
+    table.write_text(json.dumps({"path": "a" * 1_000_000}))
+    result = poise("extract", table, "--store", tmp_path / "s", *WEIGHT_FREE)
+    assert_refused(result, 1, "files are missing", "…", "--root")
+    assert len(result.stderr) < 5000
+
+
 def test_rm_without_a_terminal_and_without_a_key_removes_nothing(small_store: Path) -> None:
     """A closed stdin cannot be asked; an empty key is the beginning of every key."""
     code = "from poise.cli import main; main()"

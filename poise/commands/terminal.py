@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
+from poise.text import readable, visible
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 _PIPED_WIDTH = 120
 _LEAST_WIDTH = 10
 _LONGEST_CELL = 400
+_LONGEST_NOTE = 4000
 
 ManifestArgument = Annotated[
     Path, typer.Argument(metavar="MANIFEST", help="CSV with the columns path,label[,speaker][,source][,augmentation].")
@@ -109,14 +112,9 @@ def console(*, stderr: bool = False) -> Console:
     return Plain(stderr=stderr, soft_wrap=True, highlight=False, markup=False, emoji=False)
 
 
-def visible(text: str) -> str:
-    """Text whose control characters are written out, but for ends of lines."""
-    return "".join(c if c.isprintable() or c in "\n " or "\udc80" <= c <= "\udcff" else repr(c)[1:-1] for c in text)
-
-
 def note(text: str) -> None:
-    """One line on stderr."""
-    typer.echo(visible(text), err=True)
+    """One message on stderr."""
+    typer.echo(readable(text, _LONGEST_NOTE), err=True)
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = "") -> None:

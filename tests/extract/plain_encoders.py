@@ -56,6 +56,15 @@ class Deadly(Grey):
         return super().prepare_frame(frame)
 
 
+class Wordy(Grey):
+    """Says too much when it is shown a picture, and what a terminal would act on."""
+
+    name = "wordy"
+
+    def prepare_frame(self, frame: NDArray[np.uint8]) -> NDArray[Any]:
+        raise RuntimeError(f"the picture\0 of {frame.dtype} is {'very ' * 1_000_000}bad\x1b[2J")
+
+
 def _crash() -> None:
     os.kill(os.getpid(), signal.SIGSEGV)
 

@@ -20,7 +20,7 @@ from poise.extract.fingerprint import build_spec
 from poise.extract.pipeline import extract
 from poise.manifest import Manifest
 from poise.store import FeatureStore, fingerprint
-from tests.extract.plain_encoders import Grey, Loudness, Meddler, Moody
+from tests.extract.plain_encoders import Grey, Loudness, Meddler, Moody, Wordy
 from tests.media import cut_off, tone, write_sound, write_video
 
 SHORT_CLIPS = ClipSettings(window_s=2, hop_s=2, min_tail_s=1)
@@ -102,6 +102,16 @@ class TestOutcomes:
         found = by_path(report)[path]
         assert found.outcome == outcome
         assert re.search(reason, found.reason) if reason else found.reason == ""
+
+    @pytest.mark.parametrize("workers", [0, 1])
+    def test_a_reason_is_never_longer_than_is_read(self, media, tmp_path, workers):
+        """Nor does it hold what a terminal would act on: not in the report, and not in the store."""
+        outcome = run(media, tmp_path / "s", "a.mp4", video=Wordy(), workers=workers).outcomes[0]
+        assert outcome.reason.startswith("video: RuntimeError: the picture\\x00 of uint8 is very very ")
+        assert "…" in outcome.reason
+        assert outcome.reason.endswith(" very bad\\x1b[2J")
+        (index,) = (i for i in FeatureStore.open(tmp_path / "s").indexes() if i.spec["modality"] == "video")
+        assert len(index[outcome.key].reason) <= 500
 
     def test_the_report_counts_every_row_once(self, report):
         """In the manifest's order, with the contract's keys."""

@@ -1,0 +1,18 @@
+"""Text that came from elsewhere, as a file's name or a codec's complaint, made fit to be shown."""
+
+from __future__ import annotations
+
+
+def visible(text: str) -> str:
+    """Text whose control characters are written out, but for ends of lines."""
+    return "".join(c if c.isprintable() or c in "\n " or "\udc80" <= c <= "\udcff" else repr(c)[1:-1] for c in text)
+
+
+def readable(text: str, most: int) -> str:
+    """Visible text of at most so many characters: of one that is longer the first and the last, with ``…`` between."""
+    return _shorten(visible(_shorten(text, most)), most)
+
+
+def _shorten(text: str, most: int) -> str:
+    half = (most - 1) // 2
+    return text if len(text) <= most else f"{text[:half]}…{text[-half:]}"
