@@ -159,3 +159,13 @@ def test_no_file_takes_the_place_of_a_stream_that_was_closed(tmp_path: Path, clo
     done = subprocess.run(command, capture_output=True, check=False, env=environment)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "seen").read_text().split() == ["/dev/null"] * len(numbers)
+
+
+def test_an_interrupted_augment_speaks_of_no_store(tmp_path: Path) -> None:
+    """Nothing was stored, and no half of a table is left."""
+    (tmp_path / "m.csv").write_text("path,label\na.mp4,0\n")
+    options = ["--out", str(tmp_path / "m2.csv"), "--copies", "900000"]  # takes most of a minute
+    command = [sys.executable, "-c", SIGNALLED, "2", "0.5", "1", "augment", str(tmp_path / "m.csv"), *options]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (130, "Interrupted.\n")
+    assert [path.name for path in tmp_path.iterdir()] == ["m.csv"]
