@@ -143,10 +143,17 @@ class TestAFileThatHarmsItsDecoder:
 
     def test_limits_that_nothing_can_keep_are_refused(self):
         """With the flag that sets them."""
-        with pytest.raises(ExtractSettingsError, match="--stall"):
-            DecodeLimits(stall_s=0)
-        with pytest.raises(ExtractSettingsError, match="--decoder-memory"):
-            DecodeLimits(memory_gb=float("nan"))
+        for stall_s in (0, -5, float("nan"), float("inf"), 1e300):
+            with pytest.raises(ExtractSettingsError, match="--stall"):
+                DecodeLimits(stall_s=stall_s)
+        for memory_gb in (0, 0.4, float("nan"), float("inf"), 1e12, 1e300):
+            with pytest.raises(ExtractSettingsError, match="--decoder-memory"):
+                DecodeLimits(memory_gb=memory_gb)
+
+    def test_the_largest_limits_are_ones_that_the_system_takes(self, folder, tmp_path):
+        """What is allowed does not fail in the decoder."""
+        most = DecodeLimits(stall_s=86_400, memory_gb=65_536)
+        assert run(folder, tmp_path / "s", Grey(), paths=("0.mp4",), limits=most, workers=1).counts["stored"] == 1
 
 
 HOLD = """

@@ -19,6 +19,10 @@ from poise.extract.media.probe import Probe, probe
 from poise.extract.reading import Notes, RecordingReader
 from poise.store.schema import Modality
 
+MAX_STALL_S = 86_400.0
+MAX_MEMORY_GB = 65_536.0
+"""More than a machine has; what the system is told in bytes has room for it."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class DecodeLimits:
@@ -34,18 +38,20 @@ class DecodeLimits:
     Raises
     ------
     ExtractSettingsError
-        A limit is too small to decode anything.
+        A limit is too small to decode anything, or larger than any machine or patience.
     """
 
     stall_s: float = 60.0
     memory_gb: float = 4.0
 
     def __post_init__(self) -> None:
-        if not self.stall_s >= 1:
-            raise ExtractSettingsError(f"stall_s is {self.stall_s}. Expected 1 second or more, as --stall 60.")
-        if not self.memory_gb >= 0.5:
+        if not 1 <= self.stall_s <= MAX_STALL_S:
             raise ExtractSettingsError(
-                f"memory_gb is {self.memory_gb}. Expected half a GB or more, as --decoder-memory 4."
+                f"stall_s is {self.stall_s:g}. Expected 1 second to {MAX_STALL_S:g} (a day), as --stall 60."
+            )
+        if not 0.5 <= self.memory_gb <= MAX_MEMORY_GB:
+            raise ExtractSettingsError(
+                f"memory_gb is {self.memory_gb:g}. Expected half a GB to {MAX_MEMORY_GB:g}, as --decoder-memory 4."
             )
 
 
