@@ -6,6 +6,7 @@
     ├── ManifestError (ValueError)            the table of recordings does not say what it must
     ├── MediaError (ValueError)               a media file cannot be read as one
     │   ├── NoStreamError                     the file has no picture, or no sound
+    │   ├── NotReadableNowError               it cannot be read for a reason that is not in its bytes
     │   └── DecoderDiedError                  the process that decoded it crashed or hung
     ├── ExtractSettingsError (ValueError)     usage: a setting of the extraction has a value it cannot have
     ├── EncoderError (ValueError)             an encoder cannot be built or run
@@ -55,6 +56,13 @@ class MediaError(PoiseError, ValueError):
 
 class NoStreamError(MediaError):
     """The file has no picture, or no sound."""
+
+
+class NotReadableNowError(MediaError):
+    """A file cannot be read for a reason that is not in its bytes: it is gone, changes, or the machine lacks something.
+
+    It is never held against the recording.
+    """
 
 
 class DecoderDiedError(MediaError):

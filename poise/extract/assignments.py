@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from poise.errors import DecoderDiedError, MediaError
+from poise.errors import DecoderDiedError, NotReadableNowError
 from poise.extract.encoders.base import PreparedClip
 from poise.extract.reading import Notes, describe_error
 from poise.extract.workers.source import ClipSource
@@ -19,11 +19,7 @@ Stamp = tuple[int, int, int]
 """Inode, size and time of the last change of a file."""
 
 
-class UnhashedBytesError(MediaError):
-    """What there is to decode is not the bytes that were hashed; never held against the recording."""
-
-
-class ChangedWhileReadError(UnhashedBytesError):
+class ChangedWhileReadError(NotReadableNowError):
     """The bytes that were decoded are not those that were hashed."""
 
 
@@ -78,12 +74,16 @@ class Assignment:
         ------
         MediaError
             The file cannot be read.
-        ChangedWhileReadError
-            It is no longer what it was when it was hashed.
+        NotReadableNowError
+            It is no longer what it was when it was hashed, or the machine lacks something.
         """
         for modality in self.modalities:
             yield from self._read_modality(source, modality, found)
-        if stamp_of(self.file) != self.stamp:
+        try:
+            is_the_same = stamp_of(self.file) == self.stamp
+        except OSError as error:
+            raise NotReadableNowError(f"{self.file} went away while it was read: {error.strerror}.") from error
+        if not is_the_same:
             raise ChangedWhileReadError(f"{self.file} changed while it was read. Run the command again.")
 
     def _read_modality(self, source: ClipSource, modality: Modality, found: Found) -> Iterator[Item]:
@@ -101,7 +101,9 @@ class Assignment:
                     continue
                 found.notes[modality] = Notes(describe_error(error), {"unreadable"}, n_given)
             else:
-                found.duration_s, found.notes[modality] = source.duration_s, source.notes
+                found.duration_s = source.duration_s
+                # the second try may have given fewer than the first
+                found.notes[modality] = replace(source.notes, n_clips=max(n_given, source.notes.n_clips))
             return
 
 

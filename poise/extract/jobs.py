@@ -5,9 +5,11 @@ Which recordings are worked on, and in what order, is for :mod:`poise.extract.pl
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from poise.errors import InvalidFeaturesError, MediaError, NotReadableNowError
 from poise.extract.assignments import Assignment, Found
 from poise.extract.encoders.base import Encoder
 from poise.extract.encoding import Collected, EncodedModality
@@ -40,10 +42,12 @@ class Job:
         Embeddings so far.
     is_read, is_over : bool
         Whether all its clips were read; whether it was handed to the store.
+    n_over : dict of modality to int
+        Clips so far that were encoded, or could not be.
     error : Exception or None
-        What ended it.
-    is_remembered : bool
-        Whether the store is to remember that error: it is one of the file, and not of this run.
+        What ended the reading of it.
+    failures : dict of modality to Exception
+        Why a clip could not be encoded, which costs the modality.
     not_durable : set of modality
         Where the store has not confirmed it yet.
     verdict : RecordingOutcome or None
@@ -60,21 +64,30 @@ class Job:
     found: Found = field(default_factory=Found)
     collected: dict[Modality, Collected] = field(default_factory=dict)
     is_read: bool = False
+    n_over: Counter[Modality] = field(default_factory=Counter)
     error: Exception | None = None
-    is_remembered: bool = True
+    failures: dict[Modality, Exception] = field(default_factory=dict)
     is_over: bool = False
     not_durable: set[Modality] = field(default_factory=set)
     verdict: RecordingOutcome | None = None
 
     @property
     def is_complete(self) -> bool:
-        """Whether all clips that were read are encoded."""
+        """Whether it was read and all its clips are over."""
         return self.is_read and all(
-            len(collected) == self.found.notes[modality].n_clips for modality, collected in self.collected.items()
+            self.n_over[modality] == self.found.notes[modality].n_clips for modality in self.encoders
         )
 
+    @property
+    def kept(self) -> tuple[Modality, ...]:
+        """Modalities whose outcome the store is to remember: what is a fault of this run is tried again in the next."""
+        return tuple(modality for modality in self.encoders if is_of_the_file(self.failures.get(modality)))
+
     def result(self, modality: Modality) -> RecordingFeatures:
-        """One modality whose clips are all encoded, on its way into the store."""
+        """What became of one modality, on its way into the store."""
+        error = self.error or self.failures.get(modality)
+        if error is not None:
+            return self.failure(modality, error)
         return self._features(self.collected[modality].finish(self.found.notes[modality]))
 
     def failure(self, modality: Modality, error: Exception) -> RecordingFeatures:
@@ -96,3 +109,11 @@ class Job:
             flags=encoded.flags,
             attempts=self.attempts,
         )
+
+
+def is_of_the_file(error: Exception | None) -> bool:
+    """Whether an error would come again with the same bytes. No error is none of this run."""
+    if isinstance(error, NotReadableNowError):
+        return False
+    # what else an encoder makes of a clip may be for want of memory
+    return error is None or isinstance(error, MediaError | InvalidFeaturesError)

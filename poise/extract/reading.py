@@ -11,10 +11,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import av.error
 import numpy as np
 from numpy.typing import NDArray
 
-from poise.errors import MediaError, PoiseError
+from poise.errors import EncoderError, MediaError, NotReadableNowError, PoiseError
 from poise.extract.augment.augmenter import Augmenter
 from poise.extract.clips import ClipSettings, plan_clips
 from poise.extract.encoders.base import AudioEncoder, Encoder, PreparedClip, VideoEncoder
@@ -143,10 +144,12 @@ class RecordingReader:
                 self.notes[modality].n_clips += 1
                 yield modality, clip
         except PoiseError as error:
-            if not isinstance(error, MediaError):
+            if not isinstance(error, MediaError) or isinstance(error, NotReadableNowError):
                 raise
             self.notes[modality].add("unreadable", describe_error(error))
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:
+            if isinstance(error, OSError) and not isinstance(error, av.error.FFmpegError):
+                raise NotReadableNowError(f"{self.path}: {describe_error(error)}") from error
             # decoders raise what they like on damaged files
             self.notes[modality].add("unreadable", describe_error(error))
 
@@ -166,7 +169,7 @@ class RecordingReader:
             notes.reason = f"no picture: it lasts only {end_s - start_s:.2f} s, too short for a clip"
             return
         wanted = [
-            frames_on_screen(copy.source_times(encoder.frame_times(span.covered_start_s, span.covered_end_s)), track)
+            frames_on_screen(copy.source_times(_frame_times(encoder, span.covered_start_s, span.covered_end_s)), track)
             for span in spans
         ]
 
@@ -262,6 +265,16 @@ class _Span:
 
     def clip(self, data: NDArray[Any], times_s: NDArray[np.float64], flags: tuple[str, ...]) -> PreparedClip:
         return PreparedClip(start_s=self.start_s, end_s=self.end_s, data=data, times_s=times_s, flags=flags)
+
+
+def _frame_times(encoder: VideoEncoder, start_s: float, end_s: float) -> NDArray[np.float64]:
+    times_s = np.asarray(encoder.frame_times(start_s, end_s), np.float64)
+    if times_s.ndim != 1 or not len(times_s) or not np.isfinite(times_s).all() or (np.diff(times_s) < 0).any():
+        raise EncoderError(
+            f"{encoder.name} wants frames at {times_s.tolist()} s of a clip from {start_s:g} to {end_s:g} s. Expected "
+            "one or more finite times, none before the one before it. This is a fault of the encoder."
+        )
+    return times_s
 
 
 def _shown_part(span: _Span, track: VideoTrack, copy: Augmenter) -> _Span | None:

@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from poise.errors import EncoderError, InvalidFeaturesError, MissingDependencyError, StoreError, StoreWriteError
-from poise.extract.assignments import UnhashedBytesError
+from poise.extract.assignments import NotReadableNowError
 from poise.extract.encoders.base import Encoder
 from poise.extract.engines.engine import Encoded, Engine, RowOver
-from poise.extract.jobs import Job
+from poise.extract.jobs import Job, is_of_the_file
 from poise.extract.outcomes import RecordingOutcome, RunOutcome, judge
 from poise.extract.planning import plan_rows
 from poise.extract.reading import describe_error
@@ -115,6 +115,7 @@ class Run:
                         self._take(event)
                     else:
                         self._row_over(event)
+            self._check_whole()
         finally:
             # also when interrupted: what is finished stays finished
             self._close()
@@ -163,6 +164,13 @@ class Run:
             if job.is_over and job.not_durable:
                 raise StoreWriteError(f"{self._store.path} did not confirm {job.path}. Run the command again.")
 
+    def _check_whole(self) -> None:
+        """A decoder that gave other clips than it said loses their recording, and not the run."""
+        for job in [job for job in self._jobs.values() if not job.is_over]:
+            counts = ", ".join(f"{job.n_over[m]} of {job.found.notes[m].n_clips} clips of {m}" for m in job.encoders)
+            job.error = NotReadableNowError(f"{job.path}: {counts} came. Run the command again.")
+            self._finish_if_complete(job)
+
     def _read_ended(self, job: Job, error: Exception | None) -> None:
         if isinstance(error, EncoderError | StoreError | MissingDependencyError):
             raise error
@@ -171,16 +179,15 @@ class Run:
         self._finish_if_complete(job)
 
     def _take(self, encoded: Encoded) -> None:
-        job, result = encoded.job, encoded.result
-        if job.is_over:  # an error of an earlier clip ended it, and this one was still waiting
+        job, modality, result = encoded.job, encoded.modality, encoded.result
+        if job.is_over:  # an error ended it, and this clip was still waiting
             return
+        job.n_over[modality] += 1
         if isinstance(result, Exception):
-            job.error = job.error or result
-            # what an encoder makes of a clip may be for want of memory: only its numbers are held against the file
-            job.is_remembered = isinstance(result, InvalidFeaturesError)
+            job.failures.setdefault(modality, result)
         else:
             self.clips_done += 1
-            job.collected[encoded.modality].add(encoded.clip, result)
+            job.collected[modality].add(encoded.clip, result)
             self._report(None)
         self._finish_if_complete(job)
 
@@ -189,25 +196,26 @@ class Run:
             return
         job.is_over = True
         self._n_over += 1 + len(self._twins.get(job.key, ()))
-        if job.error is not None and (isinstance(job.error, UnhashedBytesError) or not job.is_remembered):
-            failed = RecordingOutcome(path=job.path, key=None, outcome="failed", reason=describe_error(job.error))
-            self._settle(job, failed)
+        if job.error is not None and not is_of_the_file(job.error):
+            reason = describe_error(job.error)  # and these may not be the bytes of that key
+            self._settle(job, RecordingOutcome(path=job.path, key=None, outcome="failed", reason=reason))
             return
         parts: dict[Modality, Entry | RecordingFeatures] = dict(job.known)
         parts.update({modality: self._part(job, modality) for modality in job.encoders})
         ordered = {modality: parts[modality] for modality in self._encoders}
         job.verdict = judge(job.path, job.key, ordered, already=False)
         job.collected.clear()
-        job.not_durable = set(job.encoders)
-        for modality in job.encoders:
+        job.not_durable = set(job.kept)
+        if not job.kept:
+            self._settle(job, job.verdict)
+            return
+        for modality in job.kept:
             features = ordered[modality]
             if isinstance(features, RecordingFeatures):
                 self._writer(modality).add(features)
         self._report(None)
 
     def _part(self, job: Job, modality: Modality) -> RecordingFeatures:
-        if job.error is not None:
-            return job.failure(modality, job.error)
         features = job.result(modality)
         try:
             features.check(self._specs[modality])

@@ -56,6 +56,24 @@ class Deadly(Grey):
         return super().prepare_frame(frame)
 
 
+class Fickle(Grey):
+    """Crashes when it is shown a frame brighter than 200, and from then on refuses every frame."""
+
+    name = "fickle"
+
+    def __init__(self, *, once: str) -> None:
+        super().__init__()
+        self.once = once
+
+    def prepare_frame(self, frame: NDArray[np.uint8]) -> NDArray[Any]:
+        if os.path.exists(self.once):
+            raise RuntimeError("no more")
+        if frame.mean() > 200:
+            open(self.once, "w").close()
+            _crash()
+        return super().prepare_frame(frame)
+
+
 class Wordy(Grey):
     """Says too much when it is shown a picture, and what a terminal would act on."""
 
@@ -139,11 +157,15 @@ class Moody(Loudness):
 
 
 class Meddler(Loudness):
-    """Touches a file whenever it is given samples."""
+    """Touches or removes a file whenever it is given samples."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, deed: str = "touch") -> None:
         self.path = path
+        self.deed = deed
 
     def prepare_samples(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
-        os.utime(self.path, ns=(1, 1))
+        if self.deed == "touch":
+            os.utime(self.path, ns=(1, 1))
+        elif os.path.exists(self.path):
+            os.remove(self.path)
         return samples

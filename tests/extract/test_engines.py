@@ -17,15 +17,18 @@ from poise.extract.encoders.motion import MotionEncoder
 from poise.extract.encoders.prosody import ProsodyEncoder
 from poise.extract.engines.cluster import ClusterSize, share_out
 from poise.extract.engines.engine import Encoded, RowOver
+from poise.extract.engines.local import LocalEngine
+from poise.extract.fingerprint import build_spec
 from poise.extract.jobs import Job
 from poise.extract.pipeline import extract
 from poise.extract.planning import PlannedRow
 from poise.extract.reading import Notes
+from poise.extract.run import Run
 from poise.extract.workers.source import Reading
 from poise.store import FeatureStore
 from tests.extract.plain_encoders import Grey, Loudness
 from tests.extract.test_workers import children
-from tests.media import tone, write_sound
+from tests.media import grey, tone, write_sound, write_video
 from tests.store.features import manifest_of
 
 CLIPS = ClipSettings(window_s=2, hop_s=2, min_tail_s=1)
@@ -179,11 +182,11 @@ class TestOnANode:
 
     def test_a_file_that_a_node_does_not_see_is_no_fault_of_the_file(self, tmp_path):
         """The path and the node are named."""
-        from poise.extract.assignments import UnhashedBytesError
+        from poise.errors import NotReadableNowError
 
         path = write_sound(tmp_path / "a.wav", tone(2, sample_rate_hz=16_000))
         (over,) = self.decode(path, file=tmp_path / "elsewhere.wav")
-        assert isinstance(over.content.error, UnhashedBytesError)
+        assert isinstance(over.content.error, NotReadableNowError)
         assert "elsewhere.wav cannot be read on " in str(over.content.error)
 
     def test_another_file_under_the_same_path_is_not_taken_for_it(self, tmp_path):
@@ -212,3 +215,34 @@ class TestOnANode:
         while children(os.getpid()):
             assert time.monotonic() < deadline
             time.sleep(0.05)
+
+
+class Forgetful(LocalEngine):
+    """Loses the first clip of the picture."""
+
+    def events(self, planned, stop):
+        lost = False
+        for event in super().events(planned, stop):
+            if not lost and isinstance(event, Encoded) and event.modality == "video":
+                lost = True
+            else:
+                yield event
+
+
+class TestTheAccount:
+    def test_a_clip_that_never_comes_loses_its_recording_alone(self, tmp_path):
+        """Every row has an outcome, and the next run tries again what was lost."""
+        for number in range(3):
+            write_video(tmp_path / f"{number}.mp4", seconds=4, fps=10, picture=grey(number + 1))
+        manifest = manifest_of(tmp_path, *(f"{number}.mp4" for number in range(3)))
+        encoders = {"video": Grey(), "audio": Loudness()}
+        store = FeatureStore.create(tmp_path / "s")
+        specs = {modality: build_spec(encoder, CLIPS, "pyav", "float16") for modality, encoder in encoders.items()}
+        account = Run(manifest, store, encoders, specs, None, range(3))
+        reading = Reading(clips=CLIPS, decoder="pyav")
+        account.work(Forgetful(encoders, reading, workers=1, n_rows=3), retry_failed=False, stall_s=60)
+        outcomes = account.outcomes()
+        assert [outcome.outcome for outcome in outcomes] == ["failed", "stored", "stored"]
+        assert "1 of 2 clips of video" in outcomes[0].reason
+        again = extract(manifest, store, video=Grey(), audio=Loudness(), clips=CLIPS)
+        assert [outcome.outcome for outcome in again.outcomes] == ["stored", "already", "already"]

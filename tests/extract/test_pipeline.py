@@ -93,7 +93,7 @@ class TestOutcomes:
             ("text.mp4", "failed", "MediaError: .* not a media file"),
             ("empty.mp4", "failed", "MediaError: .*0 bytes"),
             ("pipe.mp4", "failed", "MediaError: .* named pipe"),
-            ("nowhere.mp4", "failed", "MediaError: .* cannot be read"),
+            ("nowhere.mp4", "failed", "NotReadableNowError: .* cannot be read"),
             ("copy_of_a.mp4", "already", "the same bytes as a.mp4"),
         ],
     )
@@ -282,6 +282,41 @@ class TestFailures:
         tried_again = isinstance(error, Exception)  # for want of memory, say; a NaN stays one
         assert [outcome.outcome for outcome in again.outcomes] == ["partial" if tried_again else "failed", "already"]
 
+    @pytest.mark.parametrize("error", [RuntimeError("x"), float("nan")])
+    def test_what_one_encoder_cannot_do_costs_the_other_modality_nothing(self, media, tmp_path, error):
+        """The picture is stored, the fault is noted in no other feature set, and only numbers are remembered."""
+        failing = Moody(error, limit=-1.0)
+        report = run(media, tmp_path / "s", "a.mp4", "b.mp4", audio=failing)
+        assert [outcome.outcome for outcome in report.outcomes] == ["partial", "partial"]
+        assert all(outcome.reason.startswith("audio: ") for outcome in report.outcomes)
+        store = FeatureStore.open(tmp_path / "s")
+        pictures = store.entries(build_spec(Grey(), SHORT_CLIPS, "pyav", "float16"))
+        assert [entry.outcome for entry in pictures.values()] == ["stored", "stored"]
+        sounds = store.entries(build_spec(failing, SHORT_CLIPS, "pyav", "float16"))
+        assert [entry.outcome for entry in sounds.values()] == ([] if isinstance(error, Exception) else 2 * ["failed"])
+        cured = run(media, tmp_path / "s", "a.mp4", "b.mp4", audio=Moody(error, limit=9.0), retry_failed=True)
+        assert [outcome.outcome for outcome in cured.outcomes] == ["stored", "stored"]
+
+    def test_a_file_that_goes_away_while_it_is_read_is_not_held_against_it(self, tmp_path):
+        """When it is back, the next run reads it."""
+        path = write_sound(tmp_path / "a.wav", tone(4, sample_rate_hz=16_000))
+        data = path.read_bytes()
+        gone = run(tmp_path, tmp_path / "s", "a.wav", audio=Meddler(str(path), deed="remove"))
+        assert "went away while it was read" in gone.outcomes[0].reason
+        assert gone.outcomes[0].key is None
+        path.write_bytes(data)
+        assert run(tmp_path, tmp_path / "s", "a.wav").outcomes[0].outcome == "partial"
+
+    def test_an_encoder_that_wants_frames_backwards_is_told_so(self, media, tmp_path):
+        """It is no damage of the file."""
+
+        class Backwards(Grey):
+            def frame_times(self, start_s, end_s):
+                return super().frame_times(start_s, end_s)[::-1]
+
+        with pytest.raises(EncoderError, match=r"grey wants frames at .* This is a fault of the encoder"):
+            run(media, tmp_path / "s", "a.mp4", video=Backwards(), workers=0)
+
     def test_a_clip_that_comes_after_its_recording_failed_harms_nothing(self, tmp_path):
         """One clip has no numbers, and the last one still waits for a full batch when the file is read."""
         samples = [tone(2, sample_rate_hz=16_000, level=0.9), tone(13, sample_rate_hz=16_000, level=0.05)]
@@ -297,7 +332,8 @@ class TestFailures:
             write_sound(tmp_path / path, tone(2 + 0.01 * number, sample_rate_hz=16_000, level=0.9))
         with pytest.raises(EncoderError, match="cannot encode any of the first \\d+ clips: RuntimeError: x"):
             run(tmp_path, tmp_path / "s", *paths, audio=Moody(RuntimeError("x")))
-        assert FeatureStore.open(tmp_path / "s").feature_sets() == []
+        spec = build_spec(Moody(RuntimeError("x")), SHORT_CLIPS, "pyav", "float16")
+        assert FeatureStore.open(tmp_path / "s").entries(spec) == {}
 
     def test_an_encoder_that_does_not_work_ends_the_run(self, media, tmp_path):
         """Its error is not one of a recording."""

@@ -20,7 +20,7 @@ from poise.extract.workers.channel import Channel, ChannelClosedError, SilentErr
 from poise.extract.workers.prefetch import Prefetcher
 from poise.extract.workers.source import DecodeLimits
 from poise.store import FeatureStore
-from tests.extract.plain_encoders import Deadly, Grey, Loudness
+from tests.extract.plain_encoders import Deadly, Fickle, Grey, Loudness
 from tests.media import write_video
 from tests.store.features import manifest_of
 
@@ -130,6 +130,14 @@ class TestAFileThatHarmsItsDecoder:
         assert children(os.getpid()) == []
         again = run(folder, tmp_path / "s", Deadly(deed), workers=1)
         assert again.counts["already"] == 5
+
+    def test_keeps_the_clips_of_the_first_try_where_the_second_gives_fewer(self, folder, tmp_path):
+        """What came is stored, with the reason why there is no more."""
+        report = run(folder, tmp_path / "s", Fickle(once=str(tmp_path / "done")), paths=("2.mp4",), workers=1)
+        assert report.outcomes[0].outcome == "partial"
+        assert "RuntimeError: no more" in report.outcomes[0].reason
+        by_modality = {index.spec["modality"]: index for index in FeatureStore.open(tmp_path / "s").indexes()}
+        assert by_modality["video"][report.outcomes[0].key].n_clips == 1
 
     def test_gets_a_second_try_in_a_new_process(self, folder, tmp_path):
         """A crash may be for want of memory or of what came before; no clip comes twice."""

@@ -19,7 +19,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from poise.extract.assignments import Assignment, Found, UnhashedBytesError, stamp_of
+from poise.errors import NotReadableNowError
+from poise.extract.assignments import Assignment, Found, stamp_of
 from poise.extract.encoders.base import Encoder, PreparedClip
 from poise.extract.encoding import Batcher, single_threaded_blas
 from poise.extract.engines.ray_rows import Broken, ClipOver, ReadOver, Row, Waited, pack, portable, unpack, without_data
@@ -31,7 +32,7 @@ _KEPT_S = 30.0
 """How long a child that decodes is kept without work."""
 
 
-class NotOnNodeError(UnhashedBytesError):
+class NotOnNodeError(NotReadableNowError):
     """A node does not see the file that was hashed."""
 
 

@@ -6,6 +6,7 @@ past here. What is in the file is for :mod:`poise.extract.media.probe`.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import stat
@@ -15,7 +16,7 @@ import av
 import av.error
 from av.container import InputContainer
 
-from poise.errors import MediaError
+from poise.errors import MediaError, NotReadableNowError
 
 FORMATS = "mov,matroska,avi,mpegts,mpeg,mp3,aac,wav,w64,flac,ogg,gif,flv,asf"
 """Demuxers that may open a file, by ffmpeg's names."""
@@ -94,10 +95,10 @@ def check_regular_file(path: str | os.PathLike[str]) -> Path:
     return absolute
 
 
-def _unreadable(absolute: Path, path: str | os.PathLike[str], error: Exception) -> MediaError:
+def _unreadable(absolute: Path, path: str | os.PathLike[str], error: Exception) -> NotReadableNowError:
     hint = " poise reads local files only: download it first." if _URL.search(str(path)) else ""
     reason = getattr(error, "strerror", None) or str(error)
-    return MediaError(f"{absolute} cannot be read: {reason}. Expected a media file on this machine.{hint}")
+    return NotReadableNowError(f"{absolute} cannot be read: {reason}. Expected a media file on this machine.{hint}")
 
 
 def open_media(path: Path) -> InputContainer:
@@ -107,10 +108,14 @@ def open_media(path: Path) -> InputContainer:
     ------
     MediaError
         ffmpeg cannot make sense of the file.
+    NotReadableNowError
+        Too many files are open.
     """
     try:
         container = av.open(str(path), options=dict(_PROTOCOLS), metadata_errors="replace")
     except (av.error.FFmpegError, OSError, ValueError) as error:
+        if getattr(error, "errno", None) in (errno.EMFILE, errno.ENFILE):
+            raise NotReadableNowError(f"{path} cannot be opened: {reason_of(error)}.") from error
         raise MediaError(
             f"{path} cannot be opened: {reason_of(error)}. Expected a whole {_EXPECTED} file; it may be cut off or "
             "damaged."

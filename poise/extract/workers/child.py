@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from poise.errors import EncoderError, MediaError, PoiseError
+from poise.errors import EncoderError, MediaError, NotReadableNowError, PoiseError
 from poise.extract.encoders.base import Encoder
 from poise.extract.media.heartbeat import listen
 from poise.extract.reading import Notes, describe_error
@@ -120,6 +120,8 @@ def _serve(channel: Channel, here: HereSource) -> None:
 
 def _portable(error: Exception) -> Exception:
     """The error if it can be sent, or else one that says the same."""
+    if isinstance(error, OSError) and not isinstance(error, PoiseError):
+        return NotReadableNowError(describe_error(error))
     try:
         pickle.loads(pickle.dumps(error))  # noqa: S301  it was made here
     except Exception:  # noqa: BLE001  what pickling raises depends on what is pickled
