@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from poise.errors import ExtractSettingsError
+from poise.errors import ExtractSettingsError, NotReadableNowError
 from poise.extract.clips import ClipSettings
 from poise.extract.encoders.base import Encoder, PreparedClip
 from poise.extract.media.decode import Decoder
@@ -135,7 +135,10 @@ class HereSource:
         yield from self.open(path, modality, recipe)
 
     def _probe(self, path: Path) -> Probe:
-        status = os.stat(path)
+        try:
+            status = os.stat(path)
+        except OSError as error:
+            raise NotReadableNowError(f"{path} went away while it was read: {error.strerror}.") from error
         stamp = (path, status.st_ino, status.st_size, status.st_mtime_ns)
         if self._probed is None or self._probed[0] != stamp:
             self._probed = stamp, probe(path)
