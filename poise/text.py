@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+MAX_REASON = 500
+"""Characters of an error that are kept as a reason; others' errors may quote megabytes."""
+
 
 def visible(text: str) -> str:
     """Text whose control characters are written out, but for ends of lines."""
@@ -11,6 +14,12 @@ def visible(text: str) -> str:
 def readable(text: str, most: int) -> str:
     """Visible text of at most so many characters: of one that is longer the first and the last, with ``…`` between."""
     return _shorten(visible(_shorten(text, most)), most)
+
+
+def describe_error(error: BaseException) -> str:
+    """Class and message of an error, on one line of at most :data:`MAX_REASON` characters that can all be shown."""
+    message = " ".join(str(error).split())
+    return readable(f"{type(error).__name__}: {message}" if message else type(error).__name__, MAX_REASON)
 
 
 def _shorten(text: str, most: int) -> str:

@@ -10,9 +10,10 @@ from pathlib import Path
 
 from poise.errors import DecoderDiedError, NotReadableNowError
 from poise.extract.encoders.base import PreparedClip
-from poise.extract.reading import Notes, describe_error
+from poise.extract.reading import Notes
 from poise.extract.workers.source import ClipSource
 from poise.store.schema import Modality
+from poise.text import describe_error
 
 Item = tuple[Modality, PreparedClip]
 Stamp = tuple[int, int, int]

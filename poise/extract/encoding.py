@@ -21,8 +21,9 @@ from poise.extract.encoders.base import Encoder, PreparedClip
 from poise.extract.lanes import Lanes
 from poise.extract.media.decode import check_decoder
 from poise.extract.quality import summarise
-from poise.extract.reading import Notes, RecordingReader, describe_error
+from poise.extract.reading import Notes, RecordingReader
 from poise.store.schema import Modality, Outcome
+from poise.text import describe_error
 
 OwnerT = TypeVar("OwnerT")
 

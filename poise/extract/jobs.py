@@ -14,8 +14,9 @@ from poise.extract.assignments import Assignment, Found
 from poise.extract.encoders.base import Encoder
 from poise.extract.encoding import Collected, EncodedModality
 from poise.extract.outcomes import RecordingOutcome
-from poise.extract.reading import Notes, describe_error
+from poise.extract.reading import Notes
 from poise.store.schema import Entry, Modality, RecordingFeatures
+from poise.text import describe_error
 
 
 @dataclass(eq=False)

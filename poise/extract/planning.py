@@ -18,13 +18,13 @@ from poise.extract.encoding import Collected
 from poise.extract.jobs import Job
 from poise.extract.media.opening import check_regular_file
 from poise.extract.outcomes import RecordingOutcome, judge
-from poise.extract.reading import describe_error
 from poise.extract.workers.channel import SilentError
 from poise.extract.workers.watch import StoppedError, call_watched
 from poise.manifest import Manifest
 from poise.recipe import copy_key
 from poise.store.identity import KeyCache, file_key
 from poise.store.schema import Entry, Modality
+from poise.text import describe_error
 
 
 @dataclass(frozen=True, kw_only=True)

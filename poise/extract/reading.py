@@ -24,7 +24,7 @@ from poise.extract.media.probe import Probe, VideoTrack, probe
 from poise.extract.media.sound import SoundReader
 from poise.extract.quality import glance, judge_picture, judge_sound
 from poise.store.schema import Modality
-from poise.text import readable
+from poise.text import describe_error
 
 SHARE_OF_SHORT_CLIP = 0.9
 """Of a clip shorter than ``min_tail_s`` a stream must cover this much."""
@@ -34,9 +34,6 @@ MAX_STILL_S = 60.0
 
 MAX_OVERLAP_S = 0.5
 """Samples that lie over others and are left out; less is a clock that runs a little fast, and not told."""
-
-MAX_REASON = 500
-"""Characters of a reason that the store keeps; others' errors may quote megabytes."""
 
 _NO_TIMES = np.empty(0, np.float64)
 
@@ -295,9 +292,3 @@ def _note_lost(notes: Notes, n_expected: int, what: str) -> None:
     lost = n_expected - notes.n_clips
     if lost:
         notes.add("damaged", f"damaged: {lost} of {n_expected} clips of {what} could not be decoded")
-
-
-def describe_error(error: BaseException) -> str:
-    """Class and message of an error, on one line of at most ``MAX_REASON`` characters, all of which can be shown."""
-    message = " ".join(str(error).split())
-    return readable(f"{type(error).__name__}: {message}" if message else type(error).__name__, MAX_REASON)

@@ -19,7 +19,6 @@ from poise.extract.engines.engine import Encoded, Engine, RowOver
 from poise.extract.jobs import Job, is_of_the_file
 from poise.extract.outcomes import RecordingOutcome, RunOutcome, judge
 from poise.extract.planning import plan_rows
-from poise.extract.reading import describe_error
 from poise.extract.stale import StaleRecording, find_stale
 from poise.manifest import Manifest
 from poise.store.index import FeatureSetIndex
@@ -27,6 +26,7 @@ from poise.store.runs import describe_run, new_run_id
 from poise.store.schema import Entry, Modality, RecordingFeatures, Spec
 from poise.store.store import FeatureStore
 from poise.store.writer import SegmentWriter
+from poise.text import describe_error
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,8 +23,8 @@ from poise.extract.augment.augmenter import Augmenter
 from poise.extract.media.decode import read_frames
 from poise.extract.media.probe import Probe, probe
 from poise.extract.media.sound import SoundReader
-from poise.extract.reading import describe_error
 from poise.manifest import Manifest
+from poise.text import describe_error
 
 SAMPLE_RATE_HZ = 48_000
 PIECE_S = 10.0

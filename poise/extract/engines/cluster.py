@@ -18,8 +18,8 @@ from typing import Any
 
 from poise.errors import ClusterError, MissingDependencyError
 from poise.extract.encoders.base import Encoder
-from poise.extract.reading import describe_error
 from poise.store.schema import Modality
+from poise.text import describe_error
 
 _KNOCK_S = 10.0
 _DATA_LOGGER = "ray.data"

@@ -23,11 +23,11 @@ from poise.extract.engines.ray_rows import Broken, Row, Waited, pack, unpack
 from poise.extract.engines.ray_stages import DecodeSetup, EncodeActor, decode
 from poise.extract.jobs import Job
 from poise.extract.planning import PlannedRow
-from poise.extract.reading import describe_error
 from poise.extract.workers.prefetch import Prefetcher
 from poise.extract.workers.process import pickle_for_reading
 from poise.extract.workers.source import Reading
 from poise.store.schema import Modality
+from poise.text import describe_error
 
 MAX_WAITING_BYTES = 64 << 20
 """Results that wait to be written."""

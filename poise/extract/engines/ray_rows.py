@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from poise.extract.assignments import Found
 from poise.extract.encoders.base import PreparedClip
-from poise.extract.reading import describe_error
 from poise.store.schema import Modality
+from poise.text import describe_error
 
 SCHEMA = pa.schema(
     [("row", pa.int64()), ("modality", pa.string()), ("number", pa.int64()), ("content", pa.large_binary())]

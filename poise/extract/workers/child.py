@@ -17,10 +17,11 @@ from pathlib import Path
 from poise.errors import EncoderError, MediaError, NotReadableNowError, PoiseError
 from poise.extract.encoders.base import Encoder
 from poise.extract.media.heartbeat import listen
-from poise.extract.reading import Notes, describe_error
+from poise.extract.reading import Notes
 from poise.extract.workers.channel import Channel, ChannelClosedError
 from poise.extract.workers.source import HereSource, Reading
 from poise.store.schema import Modality
+from poise.text import describe_error
 
 _PR_SET_PDEATHSIG = 1
 _GB = 1 << 30

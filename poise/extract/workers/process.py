@@ -21,11 +21,12 @@ from typing import IO, Any
 
 from poise.errors import DecoderDiedError, EncoderError
 from poise.extract.encoders.base import Encoder, PreparedClip
-from poise.extract.reading import Notes, describe_error
+from poise.extract.reading import Notes
 from poise.extract.workers.channel import Channel, ChannelClosedError, SilentError
 from poise.extract.workers.child import Alive, Began, Ended, Failed, Request, Setup
 from poise.extract.workers.source import ClipSource, HereSource, Reading
 from poise.store.schema import Modality
+from poise.text import describe_error
 
 _START_S = 120.0
 _END_S = 2.0
