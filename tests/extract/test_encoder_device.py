@@ -15,6 +15,7 @@ from poise.extract.encoders.device import computing_in, encode_fitting, to_devic
 from poise.extract.encoders.readout import Readout, parse_layers
 from poise.extract.encoders.registry import make_encoder, options_of
 from poise.extract.encoders.tiny import save_tiny_wavlm
+from poise.extract.workers.process import default_workers
 
 
 @pytest.fixture(scope="module")
@@ -167,3 +168,16 @@ class TestReadout:
         assert row.dtype == torch.float32
         assert row.item() == float(states[0, 0, 0])
         assert json.dumps(readout.settings())
+
+
+@pytest.mark.parametrize(
+    ("device", "has_driver", "is_shared"),
+    [("cpu", True, True), ("cpu", False, True), ("auto", True, False), ("auto", False, True), ("cuda", False, False)],
+)
+def test_a_core_is_left_to_models_only_where_they_run_on_the_processor(
+    wavlm, tmp_path, monkeypatch, device, has_driver, is_shared
+):
+    """With a GPU there is a decoding process for each core."""
+    monkeypatch.setattr("poise.extract.encoders.torch_model._NVIDIA", tmp_path if has_driver else tmp_path / "nothing")
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: range(6), raising=False)
+    assert default_workers([make_encoder(wavlm, "audio", device=device)]) == (5 if is_shared else 6)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -14,6 +15,10 @@ from poise.extract.encoders.device import choose_device, encode_fitting, exact_i
 
 if TYPE_CHECKING:
     import torch
+
+
+_NVIDIA = Path("/dev/nvidiactl")
+"""Is there where NVIDIA's driver is loaded."""
 
 
 class TorchModel(Encoder):
@@ -28,12 +33,16 @@ class TorchModel(Encoder):
     gpu_batch_size: int
     mixes_lengths: ClassVar[bool] = False
     """Whether clips of different lengths can share a batch."""
-    uses_every_core = True
 
     def __init__(self, *, device: str = "auto") -> None:
         self.wanted_device = device
         self._model: Any = None
         self._device: Any = None
+
+    @property
+    def uses_every_core(self) -> bool:  # type: ignore[override]
+        """Whether it runs on the processor, as far as can be told without importing torch, which takes seconds."""
+        return self.wanted_device == "cpu" or (self.wanted_device == "auto" and not _NVIDIA.exists())
 
     @abstractmethod
     def build(self, device: torch.device) -> Any:

@@ -265,7 +265,7 @@ def _by_modality(wave: tuple[Job, ...]) -> dict[Modality, list[Row]]:
 
 def _n_threads(encoder: Encoder, share: Share) -> int | None:
     """Threads of a model on a processor: as many as it would have here."""
-    if share.gpus or not encoder.uses_every_core:
+    if share.gpus or not (encoder.uses_every_core or encoder.gpu_batch_size):
         return None
     import torch
 
