@@ -174,7 +174,7 @@ def measure_ray(folder: Path, _n_files: int, n_rounds: int) -> dict[str, float]:
     for number in range(n_rounds):
         for name, measured in times.items():
             if name.endswith("running cluster"):
-                ray.init(include_dashboard=False, log_to_driver=False, logging_level="error")
+                ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level="error")
             store = FeatureStore.create(folder / f"{name} {number}")
             began = time.perf_counter()
             extract(manifest, store, video="motion", audio="prosody", engine="ray" if "ray" in name else "local")

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -43,7 +44,7 @@ def cluster():
     ray = pytest.importorskip("ray")
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     before = signal.getsignal(signal.SIGTERM)
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="error")
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="error")
     signal.signal(signal.SIGTERM, before)
     yield ray
     ray.shutdown()
@@ -351,6 +352,20 @@ class TestTheCommand:
             time.sleep(0.2)
         report = run_local(arguments)
         assert report["already"] + report["stored"] == 60
+
+    def test_the_traces_of_a_dead_cluster_are_not_taken_for_one(self, tmp_path, monkeypatch):
+        """Without an address a cluster is started for the run, whatever others left behind."""
+        monkeypatch.delenv("RAY_ADDRESS")
+        with tempfile.TemporaryDirectory(dir="/tmp") as short:  # paths of sockets have few characters
+            monkeypatch.setenv("RAY_TMPDIR", short)
+            (Path(short) / "ray").mkdir()
+            for place in (Path(short), Path(short) / "ray"):
+                (place / "ray_current_cluster").write_text("127.0.0.1:1")
+            done = subprocess.run(
+                command(*self.arguments(tmp_path, 2), "--json"), capture_output=True, text=True, check=False
+            )
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["stored"] == 2
 
     def test_an_address_where_there_is_no_cluster_is_an_error(self, tmp_path, monkeypatch):
         """Rather than a cluster of this machine that nobody asked for."""

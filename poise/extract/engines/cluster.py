@@ -83,7 +83,9 @@ class Cluster:
         where = os.environ.get("RAY_ADDRESS", "")
         try:
             _knock(where)
-            self._ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+            # without an address Ray would look for a cluster here, and take the traces of a dead one for one
+            own = {} if where else {"address": "local"}
+            self._ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR, **own)
         except Exception as error:
             what = "started" if where in ("", "local") else f"reached at {where}"
             raise ClusterError(
