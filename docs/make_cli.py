@@ -22,7 +22,7 @@ A number that is undefined is null; the reason stands beside it. Keys may be add
 
 | command | document |
 |---|---|
-| `extract` | `{"stored", "already", "partial", "failed", "outcomes": [{"path", "key", "outcome", "reason", "n_clips", "flags", "attempts"}], "seconds", "n_clips_encoded", "feature_sets", "stale": [{"path", "key"}]}` |
+| `extract` | `{"stored", "already", "partial", "failed", "outcomes": [{"path", "key", "outcome", "reason", "n_clips", "flags", "attempts"}], "seconds", "waiting_s", "n_clips_encoded", "feature_sets", "stale": [{"path", "key"}]}` |
 | `augment` | `{"out", "seed", "rows", "added", "classes": [{"label", "originals", "copies_before", "copies_added", "total", "copy_share"}], "warnings", "rendered": [{"path", "file"}], "failed": [{"path", "reason"}]}` |
 | `compare` | `{"leaderboard": [{"strategy", "protocol", "scored", "n", "baseline", "metrics", "interval", "fold_mean", "fold_std", "seconds", "reasons"}], "comparisons", "audit", "audit_reason", "study", "warnings", "label_names", "interval_groups", "splits", "repeats", "seed"}`; metrics are `qwk`, `accuracy`, `balanced_accuracy`, `macro_f1`, `mae`, `spearman`, `log_loss`, `rps`, `ece` |
 | `train` | `{"model", "strategy", ...}` and what `compare` prints |

@@ -4,9 +4,13 @@ import importlib.util
 import re
 from pathlib import Path
 from types import ModuleType
+from typing import Any
+
+import pytest
 
 from poise.store.format.segments import NAME
 from poise.store.writer import MAX_RECORDINGS
+from tests.media import tone, write_sound
 
 ROOT = Path(__file__).parent.parent
 
@@ -39,3 +43,14 @@ def test_the_file_format_page_states_the_limits_of_the_code() -> None:
     page = (ROOT / "docs" / "file-format.md").read_text(encoding="utf-8")
     assert f"at most {MAX_RECORDINGS} recordings" in page
     assert NAME.fullmatch("seg-1795343586744-00d257d7-000000-" + "8" * 64 + ".h5")
+
+
+def test_the_encoder_of_the_documents_works_as_it_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever copies it gets features."""
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "extraction.md").read_text(), flags=re.DOTALL)
+    write_sound(tmp_path / "voice.wav", tone(4, sample_rate_hz=16_000))
+    (tmp_path / "manifest.csv").write_text("path,label\nvoice.wav,0\n")
+    monkeypatch.chdir(tmp_path)
+    found: dict[str, Any] = {}
+    exec(code, found)
+    assert found["report"].counts["stored"] == 1

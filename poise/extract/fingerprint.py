@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from poise.errors import ExtractSettingsError
+from poise.errors import EncoderError, ExtractSettingsError
 from poise.extract.clips import ClipSettings
 from poise.extract.encoders.base import Encoder
 from poise.extract.media.decode import DECODER_CONTRACT, check_decoder
@@ -37,7 +37,15 @@ def build_spec(encoder: Encoder, clips: ClipSettings, decoder: str, dtype: str) 
     ------
     ExtractSettingsError
         There is no such decoder or dtype.
+    EncoderError
+        The encoder has no name, or no length of its embeddings.
     """
+    name, dim = getattr(encoder, "name", None), getattr(encoder, "dim", None)
+    if not isinstance(name, str) or not name or isinstance(dim, bool) or not isinstance(dim, int) or dim < 1:
+        raise EncoderError(
+            f"{type(encoder).__name__} has the name {name!r} and the dim {dim!r}. Expected a text, the name of the "
+            "feature set, and a whole number from 1 on, the length of one embedding; set both in the class."
+        )
     if dtype not in DTYPES:
         raise ExtractSettingsError(f"Embeddings cannot be stored as {dtype!r}. Expected one of {', '.join(DTYPES)}.")
     backend = check_decoder(decoder) if encoder.modality == "video" else "pyav"

@@ -36,9 +36,12 @@ def file_key(path: str | os.PathLike[str], beat: Callable[[], None] = lambda: No
     OSError
         The file cannot be read.
     """
-    if not stat.S_ISREG(os.stat(path).st_mode):  # a pipe would be waited on for ever
+    status = os.stat(path)
+    if not stat.S_ISREG(status.st_mode):  # a pipe would be waited on for ever
         raise OSError(errno.EINVAL, "not a regular file", os.fspath(path))
     digest, piece = hashlib.sha256(), memoryview(bytearray(_PIECE_BYTES))
+    if not status.st_size:  # nor is one of /proc opened, which says so too and may never end
+        return digest.hexdigest()
     with open(path, "rb", buffering=0) as file:
         while n := file.readinto(piece):
             digest.update(piece[:n])

@@ -307,6 +307,27 @@ class TestFailures:
         path.write_bytes(data)
         assert run(tmp_path, tmp_path / "s", "a.wav").outcomes[0].outcome == "partial"
 
+    def test_an_encoder_without_name_or_length_is_told_what_it_lacks(self, media, tmp_path):
+        """Before anything is decoded."""
+
+        class Nameless(Loudness):
+            name = ""
+
+        class Endless(Loudness):
+            dim = 0
+
+        for made in (Nameless(), Endless()):
+            with pytest.raises(EncoderError, match="set both in the class"):
+                run(media, tmp_path / "s", "a.mp4", audio=made, workers=0)
+
+    def test_an_empty_file_is_remembered_as_any_that_cannot_be_read(self, media, tmp_path):
+        """And stops nobody from loading the others."""
+        run(media, tmp_path / "s", "a.mp4", "empty.mp4")
+        again = run(media, tmp_path / "s", "a.mp4", "empty.mp4", retry_failed=True).outcomes[1]
+        assert (again.outcome, again.attempts) == ("failed", 2)
+        bags = FeatureStore.open(tmp_path / "s").load(manifest_of(media, "a.mp4", "empty.mp4"))
+        assert bags.modalities["video"].present.tolist() == [True, False]
+
     def test_an_encoder_that_wants_frames_backwards_is_told_so(self, media, tmp_path):
         """It is no damage of the file."""
 

@@ -58,6 +58,8 @@ def check_media_file(path: str | os.PathLike[str]) -> Path:
     """
     absolute = check_regular_file(path)
     try:
+        if not os.stat(absolute).st_size:  # those of /proc say so too, and reading them may never end
+            raise MediaError(f"{absolute} is empty (0 bytes). Expected a media file: {_EXPECTED}.")
         with open(absolute, "rb") as file:
             head = file.read(512)
     except OSError as error:
@@ -71,7 +73,7 @@ def check_media_file(path: str | os.PathLike[str]) -> Path:
 
 
 def check_regular_file(path: str | os.PathLike[str]) -> Path:
-    """Refuse what must not even be opened: a pipe, a device or a file of ``/proc`` may be waited on for ever.
+    """Refuse what must not even be opened: a pipe or a device may be waited on for ever.
 
     Returns
     -------
@@ -81,7 +83,7 @@ def check_regular_file(path: str | os.PathLike[str]) -> Path:
     Raises
     ------
     MediaError
-        There is no such file, or it is a folder, a pipe or a device, or is empty, as those of ``/proc`` say.
+        There is no such file, or it is a folder, a pipe or a device.
     """
     absolute = Path(os.path.abspath(path))
     try:
@@ -90,8 +92,6 @@ def check_regular_file(path: str | os.PathLike[str]) -> Path:
         raise _unreadable(absolute, path, error) from error
     if not stat.S_ISREG(status.st_mode):
         raise MediaError(f"{absolute} is {_kind(status.st_mode)}. Expected a media file: {_EXPECTED}.")
-    if not status.st_size:
-        raise MediaError(f"{absolute} is empty (0 bytes). Expected a media file: {_EXPECTED}.")
     return absolute
 
 
