@@ -66,6 +66,7 @@ class EffNetLiteEncoder(TorchModel, VideoEncoder):
         There is less than one frame to look at.
     """
 
+    weights: PackagedWeights
     gpu_batch_size = 16
     dim = 2 * WIDTH
 
@@ -87,14 +88,6 @@ class EffNetLiteEncoder(TorchModel, VideoEncoder):
             "frame_times": "centres of equal parts",
             "statistics": "mean and standard deviation over frames",
         }
-
-    def arrive(self) -> None:
-        """Refuse weights that are not here, or have another content."""
-        self.weights.check_again()
-
-    def origin(self) -> Mapping[str, Any]:
-        """The package that the weights came in, and the device."""
-        return {**self.weights.origin(), **super().origin()}
 
     def frame_times(self, start_s: float, end_s: float) -> NDArray[np.float64]:
         """Centres of ``n_frames`` equal parts of the span, shape (n_frames,), seconds."""

@@ -51,6 +51,7 @@ class FrozenModel(TorchModel):
 
     model_types: ClassVar[frozenset[str]]
     """What ``config.json`` calls models of this family."""
+    weights: Weights
     class_name: str
     """Name of the model's class in transformers."""
     defaults: ClassVar[Mapping[str, Any]] = {"hidden_size": 768, "num_hidden_layers": 12}
@@ -141,14 +142,6 @@ class FrozenModel(TorchModel):
             **self.readout.settings(),
             "precision": self.precision,
         }
-
-    def origin(self) -> Mapping[str, Any]:
-        """Where the weights came from, their commit on the hub where known, and the device."""
-        return {**self.weights.origin(), **super().origin()}
-
-    def arrive(self) -> None:
-        """Refuse weights that are not here, or have another content."""
-        self.weights.check_again()
 
     def build(self, device: torch.device) -> Any:
         """The model of transformers with its weights."""

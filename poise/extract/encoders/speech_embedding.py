@@ -58,6 +58,7 @@ class SpeechEmbeddingEncoder(TorchModel, AudioEncoder):
         The package with the weights is not installed.
     """
 
+    weights: PackagedWeights
     gpu_batch_size = 16
     dim = 2 * WIDTH
     sample_rate_hz = 16_000
@@ -78,14 +79,6 @@ class SpeechEmbeddingEncoder(TorchModel, AudioEncoder):
             "window": "own length, never padded",
             "statistics": "mean and standard deviation over frames",
         }
-
-    def arrive(self) -> None:
-        """Refuse weights that are not here, or have another content."""
-        self.weights.check_again()
-
-    def origin(self) -> Mapping[str, Any]:
-        """The package that the weights came in, and the device."""
-        return {**self.weights.origin(), **super().origin()}
 
     def build(self, device: torch.device) -> Any:
         """The spectrogram and the network."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,16 @@ _NVIDIA = Path("/dev/nvidiactl")
 """Is there where NVIDIA's driver is loaded."""
 
 
+class FoundWeights(Protocol):
+    """Files with weights that were found on this machine."""
+
+    def origin(self) -> Mapping[str, Any]:
+        """Where they came from, as JSON values."""
+
+    def check_again(self) -> None:
+        """Refuse files that are not those that were found; for weights that came from another machine."""
+
+
 class TorchModel(Encoder):
     """A frozen model of torch, loaded at the first :meth:`encode` or by :meth:`load`.
 
@@ -30,6 +40,7 @@ class TorchModel(Encoder):
         ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
     """
 
+    weights: FoundWeights
     gpu_batch_size: int
     mixes_lengths: ClassVar[bool] = False
     """Whether clips of different lengths can share a batch."""
@@ -59,9 +70,13 @@ class TorchModel(Encoder):
         """Embeddings of clips that may share a batch, shape (n_clips, *shape), float32; without gradients."""
 
     def origin(self) -> Mapping[str, Any]:
-        """The device."""
+        """Where the weights came from, and the device."""
         device = self._device if self._device is not None else choose_device(self.wanted_device)
-        return {"device": str(device)}
+        return {**self.weights.origin(), "device": str(device)}
+
+    def arrive(self) -> None:
+        """Refuse weights that are not here, or have another content."""
+        self.weights.check_again()
 
     def __getstate__(self) -> dict[str, Any]:
         """All but the model: other processes load it themselves, those that only decode never do."""
