@@ -157,11 +157,27 @@ def _log_loss(case: _Predictions) -> float:
     return float(-np.mean(np.log(np.clip(likelihood, np.finfo(np.float64).eps, 1))))
 
 
+def ranked_probability(proba: NDArray[np.float64], ranks: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Ranked probability score of each row (Epstein 1969), divided by the number of levels less one.
+
+    Parameters
+    ----------
+    proba : ndarray of shape (..., n_rows, n_levels), float64
+    ranks : ndarray of shape (n_rows,), int64
+
+    Returns
+    -------
+    ndarray of shape (..., n_rows), float64
+        From 0 to 1.
+    """
+    levels = np.arange(proba.shape[-1] - 1)
+    at_most = np.cumsum(proba, axis=-1)[..., :-1]
+    truth = ranks[:, None] <= levels
+    return np.asarray(((at_most - truth) ** 2).mean(-1))
+
+
 def _rps(case: _Predictions) -> float:
-    """Ranked probability score (Epstein 1969), divided by K-1 so that it lies between 0 and 1."""
-    at_most = np.cumsum(case.proba, axis=1)[:, :-1]  # (n_recordings, n_classes - 1)
-    truth = case.ranks[:, None] <= np.arange(case.proba.shape[1] - 1)
-    return float(np.mean((at_most - truth) ** 2))
+    return float(ranked_probability(case.proba, case.ranks).mean())
 
 
 def _ece(case: _Predictions) -> float:

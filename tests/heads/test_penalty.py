@@ -6,7 +6,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from poise.heads.exact.families import FAMILIES
-from poise.heads.exact.penalty import FALLBACK, PENALTIES, choose_penalty, inner_folds, ranked_probability
+from poise.heads.exact.penalty import FALLBACK, PENALTIES, choose_penalty, inner_folds
+from poise.heads.metrics import ranked_probability
 
 
 def data(n_groups=24, copies=2, dim=40, n_levels=3, signal=1.0, seed=0):

@@ -11,6 +11,7 @@ from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
 
 from poise.heads.exact.families import FAMILIES
 from poise.heads.exact.span import Span
+from poise.heads.metrics import ranked_probability
 from poise.heads.scaling import Standardiser
 
 PENALTIES = np.geomspace(0.01, 100, 9)
@@ -118,22 +119,3 @@ def inner_folds(
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The least populated class", UserWarning)  # it need not be in every fold
         return [(train, test) for train, test in splitter.split(ranks, ranks, groups) if len(test) and len(train)]
-
-
-def ranked_probability(proba: NDArray[np.float64], ranks: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Ranked probability score of each row (Epstein 1969), divided by the number of levels less one.
-
-    Parameters
-    ----------
-    proba : ndarray of shape (..., n_rows, n_levels), float64
-    ranks : ndarray of shape (n_rows,), int64
-
-    Returns
-    -------
-    ndarray of shape (..., n_rows), float64
-        From 0 to 1.
-    """
-    levels = np.arange(proba.shape[-1] - 1)
-    at_most = np.cumsum(proba, axis=-1)[..., :-1]
-    truth = ranks[:, None] <= levels
-    return np.asarray(((at_most - truth) ** 2).mean(-1))
