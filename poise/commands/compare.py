@@ -28,7 +28,7 @@ from poise.commands.terminal import (
 
 if TYPE_CHECKING:
     from poise.heads import Comparison, Protocol, Strategy
-    from poise.heads.compare import LeaderboardRow
+    from poise.heads.leaderboard import LeaderboardRow
     from poise.store import Bags
 
 DEFAULT_POOLINGS = "mean,mean-std,attention"

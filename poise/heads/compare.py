@@ -17,8 +17,7 @@ from poise.heads.baselines import make_baselines
 from poise.heads.cautions import find_cautions
 from poise.heads.defaults import Defaults, choose_defaults
 from poise.heads.fusion import available_fusions, modalities_of, usable
-from poise.heads.intervals import Intervals, bootstrap_groups
-from poise.heads.metrics import Scores, compute_scores, count_confusion, summarise
+from poise.heads.leaderboard import LeaderboardRow, score_predictions
 from poise.heads.splits import Fold, Protocol, hash_folds, make_folds
 from poise.heads.strategy import Strategy
 from poise.heads.validate import OutOfFold, cross_validate, predict_out_of_fold
@@ -39,59 +38,6 @@ class _Splitting(TypedDict):
 
 
 _Validate = Callable[[Sequence[Fold], Callable[[], None]], OutOfFold]
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class LeaderboardRow:
-    """One strategy under one protocol.
-
-    Attributes
-    ----------
-    strategy, protocol : str
-    scored : {"originals", "all"}
-    n : int
-        Number of recordings scored.
-    metrics : Scores
-        Over all out-of-fold predictions of a repeat together; the mean over repeats.
-    fold_mean, fold_std : Scores
-        Mean and standard deviation over single folds, where a metric is defined.
-    interval : Intervals
-        95 % cluster bootstrap interval of the pooled metric.
-    seconds : float
-    baseline : bool
-    """
-
-    strategy: str
-    protocol: str
-    scored: str
-    n: int
-    metrics: Scores
-    fold_mean: Scores
-    fold_std: Scores
-    interval: Intervals
-    seconds: float
-    baseline: bool
-
-    def to_json(self) -> dict[str, Any]:
-        """The row as JSON; the reason of each null stands under ``reasons``."""
-        parts: dict[str, Any] = {
-            "metrics": self.metrics,
-            "fold_mean": self.fold_mean,
-            "fold_std": self.fold_std,
-            "interval": self.interval,
-        }
-        values: dict[str, dict[str, Any]] = {name: dict(part.values) for name, part in parts.items()}
-        values["interval"] = {name: list(ends) if ends else None for name, ends in self.interval.values.items()}
-        return {
-            "strategy": self.strategy,
-            "protocol": self.protocol,
-            "scored": self.scored,
-            "n": self.n,
-            **values,
-            "seconds": self.seconds,
-            "baseline": self.baseline,
-            "reasons": {name: dict(part.reasons) for name, part in parts.items() if part.reasons},
-        }
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -213,8 +159,12 @@ def compare(
         for name, (validate, is_baseline) in contestants.items():
             found = validate(splits, lambda text=f"{protocol}  {name}": count.step(text))  # type: ignore[misc]
             predictions[name, protocol] = found
-            line = _score_row(found, manifest, keep, cluster, seed)
-            lines.append(LeaderboardRow(strategy=name, protocol=protocol, scored=scored, baseline=is_baseline, **line))
+            lines.append(
+                score_predictions(
+                    found, manifest, keep=keep, strategy=name, protocol=protocol, cluster=cluster, seed=seed,
+                    baseline=is_baseline,
+                )
+            )  # fmt: skip
         board += sorted(lines, key=_place)
     return Comparison(
         rows=board,
@@ -286,45 +236,6 @@ def _gather(
             strategy is baseline,
         )
     return found
-
-
-def _score_row(
-    found: OutOfFold, manifest: Manifest, keep: NDArray[np.int64], cluster: str, seed: int
-) -> dict[str, Any]:
-    """Numbers of one line of the board."""
-    place = np.searchsorted(found.rows, keep)
-    ranks = manifest.labels[keep]
-    pooled, by_fold = [], []
-    for predicted, proba, fold in zip(
-        found.predicted[:, place], found.proba[:, place], found.fold[:, place], strict=True
-    ):
-        pooled.append(compute_scores(ranks, predicted, proba))
-        by_fold += [
-            compute_scores(ranks[fold == one], predicted[fold == one], proba[fold == one]) for one in np.unique(fold)
-        ]
-    fold_mean, fold_std = summarise(by_fold)
-    counts = _count_groups(manifest.groups(cluster)[keep], ranks, found.predicted[:, place], manifest.n_classes)
-    return {
-        "n": len(keep),
-        "metrics": pooled[0] if len(pooled) == 1 else summarise(pooled)[0],
-        "fold_mean": fold_mean,
-        "fold_std": fold_std,
-        "interval": bootstrap_groups(counts, seed=seed),
-        "seconds": found.seconds,
-    }
-
-
-def _count_groups(
-    groups: NDArray[np.str_], ranks: NDArray[np.int64], predicted: NDArray[np.int64], n_classes: int
-) -> NDArray[np.int64]:
-    """Confusion table of each group, added up over repeats, shape (n_groups, n_classes, n_classes)."""
-    repeats = len(predicted)
-    return np.stack(
-        [
-            count_confusion(np.tile(ranks[groups == name], repeats), predicted[:, groups == name].ravel(), n_classes)
-            for name in np.unique(groups)
-        ]
-    )
 
 
 def _usable_rows(bags: Bags, strategies: Sequence[Strategy]) -> tuple[NDArray[np.int64], list[str]]:

@@ -14,7 +14,7 @@ from sklearn.metrics import (
     mean_absolute_error,
 )
 
-from poise.heads.intervals import bootstrap_groups
+from poise.heads.statistics.bootstrap import bootstrap_groups
 from poise.heads.metrics import METRICS, compute_scores, count_confusion, quadratic_kappa, summarise
 
 K = 4

@@ -1,0 +1,1 @@
+"""Numbers from out-of-fold predictions: intervals, tests, calibration, prediction sets. Arrays in, arrays out."""
