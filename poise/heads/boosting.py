@@ -13,8 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from poise.errors import BundleError
+from poise.heads.inputs import as_table
 from poise.heads.ordinal import proba_from_cumulative, sigmoid
+from poise.heads.parameters import HeadSettings
+from poise.heads.problem import Fit, Problem
+from poise.heads.scaling import Projection, Standardiser
 from poise.heads.state import get_array
+from poise.heads.tabular import TabularHead, read_scaling
 
 _FIXED = {
     "objective": "binary",
@@ -35,7 +40,7 @@ _BATCH_CELLS = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class BoostedHead:
+class BoostedModel:
     """Boosted trees for ordered levels, after Frank and Hall (2001), doi:10.1007/3-540-44795-4_13.
 
     A place in a tree is a whole number: from 0 on it is a node, below 0 it is the leaf ``-1 - place``.
@@ -76,7 +81,7 @@ class BoostedHead:
         n_leaves: int,
         shrinkage: float,
         seed: int,
-    ) -> BoostedHead:
+    ) -> BoostedModel:
         """Learn from rows of shape (n, n_features)."""
         import lightgbm
 
@@ -95,7 +100,7 @@ class BoostedHead:
         return cls._from_texts(texts)
 
     @classmethod
-    def _from_texts(cls, texts: list[str]) -> BoostedHead:
+    def _from_texts(cls, texts: list[str]) -> BoostedModel:
         """The trees that LightGBM has just grown, one model for each level but the last."""
         found: dict[str, list[Any]] = {"columns": [], "thresholds": [], "children": [], "leaves": []}
         roots, levels = [], []
@@ -120,7 +125,7 @@ class BoostedHead:
         )
 
     @classmethod
-    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], *, n_features: int, n_classes: int) -> BoostedHead:
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], *, n_features: int, n_classes: int) -> BoostedModel:
         """Rebuild from what `arrays` gave."""
         roots = get_array(arrays, "roots", (None,))
         columns = get_array(arrays, "columns", (None,))
@@ -144,7 +149,7 @@ class BoostedHead:
             n_classes=n_classes,
         )  # fmt: skip
 
-    def predict_proba(self, X: NDArray[np.float64], _offsets: NDArray[np.int64], /) -> NDArray[np.float64]:
+    def predict_proba(self, X: NDArray[np.float64]) -> NDArray[np.float64]:
         """Probabilities of shape (n, n_classes)."""
         scores = np.zeros((len(X), self.n_classes - 1))
         for level in range(self.n_classes - 1):
@@ -171,6 +176,39 @@ class BoostedHead:
         """Learnt numbers by name."""
         names = ("roots", "levels", "columns", "thresholds", "children", "leaves")
         return {name: getattr(self, name) for name in names}
+
+
+def fit_boosted(problem: Problem, settings: HeadSettings) -> Fit:
+    """Grow the trees of one problem.
+
+    Parameters
+    ----------
+    problem : Problem
+    settings : HeadSettings
+        ``n_trees``, ``n_leaves``, ``shrinkage``, ``n_components``.
+    """
+    X = as_table(problem.inputs)
+    standardiser = Standardiser.fit(X, problem.weights)
+    rows, projection, most = standardiser.transform(X), None, settings.number("n_components")
+    if most is not None:
+        projection = Projection.fit(rows, problem.weights, n_components=int(most))
+        rows = projection.transform(rows)
+    trees = {name: settings[name] for name in ("n_trees", "n_leaves", "shrinkage")}
+    model = BoostedModel.fit(rows, problem.ranks, problem.weights, seed=problem.seed, **trees)
+    return Fit(head=TabularHead(standardiser=standardiser, projection=projection, model=model))
+
+
+def read_boosted(arrays: Mapping[str, NDArray[Any]], *, n_features: int, n_classes: int) -> TabularHead:
+    """Rebuild a head from what its `arrays` gave.
+
+    Raises
+    ------
+    BundleError
+        An array is missing or damaged, or the trees are none.
+    """
+    standardiser, projection, n_seen = read_scaling(arrays, n_features=n_features)
+    model = BoostedModel.from_arrays(arrays, n_features=n_seen, n_classes=n_classes)
+    return TabularHead(standardiser=standardiser, projection=projection, model=model)
 
 
 def _read_trees(text: str) -> Iterator[dict[str, list[float]]]:

@@ -1,12 +1,11 @@
 """`ClipClassifier`: a strategy as a scikit-learn classifier over bags of clips, or over a plain table.
 
-The heads' mathematics lives in linear, boosting and neural; this module checks, routes and keeps state.
+The heads' mathematics lives in exact, neural and boosting; this module checks and keeps state.
 """
 
 from __future__ import annotations
 
-import itertools
-from typing import Any, Self, cast
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,15 +16,24 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, column_or_1d, validate_data
 
 from poise.errors import BundleError, StrategyError
-from poise.heads.boosting import BoostedHead
-from poise.heads.fusion import fuse, modalities_of
-from poise.heads.linear import LogisticHead, RidgeHead
-from poise.heads.ordinal import decode_median
-from poise.heads.pooling import pool
-from poise.heads.scaling import Standardiser
-from poise.heads.state import STATE_VERSION, FittedHead, HeadState, check_config, check_learnt
-from poise.heads.strategy import HEADS, PARAMETERS, POOLINGS, Strategy, check_name, check_pair
-from poise.store.bags import Bags, ModalityBags
+from poise.heads.fitting import decode, fit_heads, read_head
+from poise.heads.fusion import modalities_of
+from poise.heads.inputs import Shapes, expected_shapes, prepare, see_clips
+from poise.heads.parameters import (
+    AUTO,
+    HEADS,
+    LEARNT_POOLINGS,
+    NOMINAL_HEADS,
+    PARAMETERS,
+    POOLINGS,
+    HeadSettings,
+)
+from poise.heads.problem import Problem, weigh_levels
+from poise.heads.state import STATE_VERSION, HeadState, check_config, check_learnt, part_of
+from poise.heads.statistics.calibration import apply_temperature
+from poise.heads.strategy import Strategy, check_fit, check_layer, check_name
+from poise.heads.timeline import Timeline, merge_shares
+from poise.store.bags import Bags
 
 
 class ClipClassifier(ClassifierMixin, BaseEstimator):
@@ -36,30 +44,40 @@ class ClipClassifier(ClassifierMixin, BaseEstimator):
 
     Parameters
     ----------
-    pooling : {"mean", "mean-std", "attention"}, default="mean"
-        How clips become one vector. ``attention`` needs a neural head (softmax, coral, corn).
-    fusion : {"auto", "video", "audio", "early"} or the name of a modality, default="auto"
-        Modalities used; ``auto`` takes all, clip by clip.
-    head : {"softmax", "coral", "corn", "logistic", "ridge", "lightgbm"}, default="logistic"
+    pooling : {"mean", "mean-std", "max", "attention", "gated-attention"}, default="mean"
+        How clips become one vector. The last two need a neural head.
+    fusion : {"auto", "video", "audio", "early", "mid", "gated", "late"} or the name of a modality, default="auto"
+        Modalities used; ``auto`` takes all, clip by clip. With ``mid``, ``gated`` (neural heads) and ``late`` a
+        recording may lack one.
+    head : str, default="cumulative"
+        Exact and linear: ``cumulative`` (proportional odds), ``all-threshold``, ``frank-hall``, ``logistic``,
+        ``ridge``. Neural: ``softmax``, ``coral``, ``corn``, ``regression``. Trees: ``lightgbm``.
     class_weight : {"none", "balanced"}, None or dict, default="none"
         ``balanced`` weighs each level by the inverse of its frequency; a dict gives a weight for each label.
+    clips : str, default="all"
+        ``all``, ``first:N``, ``spread:N``, ``longest`` or ``longest:N``.
+    layer : str, default="mean"
+        Of features that keep several layers: ``mean``, the number of one, or ``learnt`` weights (neural heads).
+    calibrate : {"none", "temperature"}, default="none"
+        ``temperature`` sharpens or softens probabilities as held-out groups of the training side ask for.
+    n_components : int or "auto", default="auto"
+        Principal components that the head sees; ``auto`` is 64 for neural heads, for exact ones 256, and for LightGBM
+        all columns. Never more than the span of the training rows.
+    alpha : float or "auto", default="auto"
+        L2 penalty of the exact heads, for rows of unit mean square; ``auto`` takes the one of nine that predicts
+        held-out groups of the training side best.
     hidden : int, default=128
         Units of the neural heads' hidden layer; 0 leaves it out.
     dropout : float, default=0.3
         Share of hidden units dropped in each step of training.
-    epochs : int, default=40
-        Passes over the training rows; fixed, so that nothing needs to be held out to stop.
+    epochs : int or "auto", default="auto"
+        Passes over the training rows; ``auto`` takes the number that predicts held-out groups of the training side
+        best.
     lr, weight_decay : float
         AdamW's step size and decay.
-    n_components : int, default=64
-        Principal components that the neural heads see, at most the span of the training rows.
     n_seeds : int, default=5
         Networks whose probabilities are averaged.
     attention_dim : int, default=64
-    C : float, default=10.0
-        Inverse penalty of ``logistic``, for rows of unit mean square.
-    alpha : float, default=3.0
-        Penalty of ``ridge``, for rows of unit mean square.
     n_trees, n_leaves : int
         Size of LightGBM's ensembles.
     shrinkage : float, default=0.1
@@ -72,7 +90,10 @@ class ClipClassifier(ClassifierMixin, BaseEstimator):
         Labels in rising order, which is their rank.
     modalities_ : dict of str to int
         Modalities used and the length of their embeddings.
-    standardiser_ : Standardiser
+    layers_ : dict of str to int
+        How many layers the modalities keep whose layers are weighed.
+    temperature_ : float
+        1 without calibration.
     head_ : FittedHead
 
     Examples
@@ -86,19 +107,21 @@ class ClipClassifier(ClassifierMixin, BaseEstimator):
         self,
         pooling: str = "mean",
         fusion: str = "auto",
-        head: str = "logistic",
+        head: str = "cumulative",
         *,
         class_weight: str | dict[Any, float] | None = "none",
+        clips: str = "all",
+        layer: str = "mean",
+        calibrate: str = "none",
+        n_components: int | str = AUTO,
+        alpha: float | str = AUTO,
         hidden: int = 128,
         dropout: float = 0.3,
-        epochs: int = 40,
+        epochs: int | str = AUTO,
         lr: float = 0.003,
         weight_decay: float = 0.01,
-        n_components: int = 64,
         n_seeds: int = 5,
         attention_dim: int = 64,
-        C: float = 10.0,
-        alpha: float = 3.0,
         n_trees: int = 100,
         n_leaves: int = 7,
         shrinkage: float = 0.1,
@@ -108,16 +131,18 @@ class ClipClassifier(ClassifierMixin, BaseEstimator):
         self.fusion = fusion
         self.head = head
         self.class_weight = class_weight
+        self.clips = clips
+        self.layer = layer
+        self.calibrate = calibrate
+        self.n_components = n_components
+        self.alpha = alpha
         self.hidden = hidden
         self.dropout = dropout
         self.epochs = epochs
         self.lr = lr
         self.weight_decay = weight_decay
-        self.n_components = n_components
         self.n_seeds = n_seeds
         self.attention_dim = attention_dim
-        self.C = C
-        self.alpha = alpha
         self.n_trees = n_trees
         self.n_leaves = n_leaves
         self.shrinkage = shrinkage
@@ -125,11 +150,29 @@ class ClipClassifier(ClassifierMixin, BaseEstimator):
 
     @classmethod
     def from_strategy(cls, strategy: Strategy, *, random_state: int | None = 0) -> Self:
-        """An unfitted classifier with the settings of a strategy."""
-        settings = cast("dict[str, Any]", dict(strategy.params))
+        """An unfitted classifier with the settings of a strategy.
+
+        Raises
+        ------
+        StrategyError
+            The strategy centres by group, which takes more than one recording: see `poise.heads.inputs.center_groups`.
+        """
+        settings: dict[str, Any] = dict(strategy.params)
+        if settings.pop("center", "none") != "none":
+            raise StrategyError(
+                f"{strategy} centres by group, which no classifier of single recordings can do. Leave center out, or "
+                "give center_groups(bags, groups) to a classifier without it."
+            )
         return cls(strategy.pooling, strategy.fusion, strategy.head, random_state=random_state, **settings)
 
-    def fit(self, X: Bags | ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+    def fit(
+        self,
+        X: Bags | ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        groups: ArrayLike | None = None,
+    ) -> Self:
         """Learn from recordings and their labels.
 
         Parameters
@@ -139,6 +182,9 @@ class ClipClassifier(ClassifierMixin, BaseEstimator):
         y : array-like of shape (n_recordings,)
             Labels; their sorted order is the order of the levels.
         sample_weight : array-like of shape (n_recordings,), optional
+        groups : array-like of shape (n_recordings,), optional
+            What stays together, as speakers, where a part of the recordings is held out to choose ``alpha``, ``epochs``
+            or a temperature. By default each recording stands alone.
 
         Returns
         -------
@@ -149,7 +195,7 @@ class ClipClassifier(ClassifierMixin, BaseEstimator):
         StrategyError
             A setting does not exist or fit, a recording lacks what the fusion needs, or training diverged.
         """
-        params = self._check_settings()
+        settings = self._check_settings()
         bags, labels = self._read_training(X, y)
         check_classification_targets(labels)
         self.classes_, ranks = np.unique(labels, return_inverse=True)
@@ -159,10 +205,21 @@ class ClipClassifier(ClassifierMixin, BaseEstimator):
                 "Expected two or more."
             )
         weights = self._weigh(sample_weight, bags, ranks)
-        self.modalities_ = {name: bags.modalities[name].dim for name in modalities_of(self.fusion, bags)}
-        rows, offsets = self._rows(bags)
-        self.standardiser_ = Standardiser.fit(rows, np.repeat(weights, np.diff(offsets)))
-        self.head_ = self._fit_head(self.standardiser_.transform(rows), offsets, ranks, weights, params)
+        used = modalities_of(self.fusion, bags)
+        self.modalities_ = {name: bags.modalities[name].dim for name in used}
+        layers = {name: bags.modalities[name].n_layers for name in used} if self.layer == "learnt" else {}
+        self.layers_ = {name: n for name, n in layers.items() if n is not None}
+        problem = Problem(
+            inputs=prepare(bags, settings),
+            ranks=ranks,
+            weights=weights,
+            groups=_number_groups(groups, bags),
+            n_classes=len(self.classes_),
+            seed=int(check_random_state(self.random_state).randint(2**31 - 1)),
+        )
+        (fit,) = fit_heads([problem], settings)
+        self.head_ = fit.head
+        self.temperature_ = fit.temperature
         check_learnt(self.head_.arrays(), self.head)
         return self
 
@@ -177,19 +234,18 @@ class ClipClassifier(ClassifierMixin, BaseEstimator):
         -------
         ndarray of shape (n_recordings, n_classes), float64
         """
-        rows, offsets = self._rows(self._read(X))
-        if len(offsets) == 1:
+        inputs = prepare(self._read(X), self._check_settings())
+        if not len(inputs):
             return np.zeros((0, len(self.classes_)))
-        proba = self.head_.predict_proba(self.standardiser_.transform(rows), offsets)
+        proba = apply_temperature(self.head_.predict_proba(inputs), self.temperature_)
         check_learnt({"probabilities": proba}, self.head)
         return proba
 
     def predict(self, X: Bags | ArrayLike) -> NDArray[Any]:
         """Labels.
 
-        The ordinal heads (coral, corn, ridge, lightgbm) give the median of their distribution: the
-        number of levels exceeded with a probability above one half. softmax and logistic give the
-        likeliest level.
+        All heads give the median of their distribution, the number of levels exceeded with a probability above one
+        half; but ``softmax`` and ``logistic``, which know no order, give the likeliest level.
 
         Parameters
         ----------
@@ -199,8 +255,7 @@ class ClipClassifier(ClassifierMixin, BaseEstimator):
         -------
         ndarray of shape (n_recordings,)
         """
-        proba = self.predict_proba(X)
-        ranks = proba.argmax(axis=1) if self.head in ("softmax", "logistic") else decode_median(proba)
+        ranks = decode(self.predict_proba(X), self.head)
         return np.asarray(self.classes_[ranks])
 
     def attention(self, X: Bags | ArrayLike) -> list[NDArray[np.float64]]:
@@ -213,22 +268,39 @@ class ClipClassifier(ClassifierMixin, BaseEstimator):
         Returns
         -------
         list of ndarray of shape (n_clips,), float64
-            Sums to 1 within a recording; all equal where the pooling is not ``attention``. Clips are
-            those of ``fusion.fuse(X, ...)``.
+            Sums to 1 within a recording; all equal where the pooling learns nothing. Clips are those of `timeline`.
         """
-        rows, offsets = self._rows(self._read(X), pooled=False)
-        if self.pooling != "attention":
-            counts = np.diff(offsets)
-            return [np.full(count, 1 / count) for count in counts]
-        from poise.heads.neural import NetworkHead
+        return [shares for _, shares in self.timeline(X)]
 
-        shares = cast("NetworkHead", self.head_).attention(self.standardiser_.transform(rows), offsets)
-        return [shares[start:stop] for start, stop in itertools.pairwise(offsets)]
+    def timeline(self, X: Bags | ArrayLike) -> Timeline:
+        """When in each recording the clips lie that are used, and how much each counts.
+
+        Parameters
+        ----------
+        X : Bags, or array-like of shape (n_recordings, dim)
+
+        Returns
+        -------
+        list of (ndarray of shape (n_clips, 2), ndarray of shape (n_clips,)), float64
+            Start and end of each clip in seconds, NaN where unknown, and its share. Where modalities are pooled each
+            for itself, a span counts what it counts in both.
+        """
+        bags, settings = self._read(X), self._check_settings()
+        clips = see_clips(bags, settings)
+        if self.pooling in LEARNT_POOLINGS:
+            return merge_shares(clips, self.head_.attention(prepare(bags, settings)) if len(bags) else {})
+        pooled = self.head_.attention(prepare(bags, settings)) if len(bags) else {}
+        spread = {
+            name: np.repeat(pooled[name] / block.n_clips[block.present], block.n_clips[block.present])
+            for name, block in clips.modalities.items()
+            if name in pooled
+        }
+        return merge_shares(clips, spread)
 
     def export_state(self) -> HeadState:
         """Everything that predictions are made from, without pickle."""
         check_is_fitted(self)
-        settings = self.get_params() | self._check_settings()
+        settings = self.get_params() | {name: self._check_settings()[name] for name in _OWN}
         if not isinstance(settings["random_state"], int):
             settings["random_state"] = None
         if isinstance(self.class_weight, dict):
@@ -238,10 +310,10 @@ class ClipClassifier(ClassifierMixin, BaseEstimator):
             "settings": settings,
             "classes": self.classes_.tolist(),
             "modalities": dict(self.modalities_),
+            "layers": dict(self.layers_),
+            "temperature": self.temperature_,
         }
-        scaling = {f"standardiser.{name}": array for name, array in self.standardiser_.arrays().items()}
-        head = {f"head.{name}": array for name, array in self.head_.arrays().items()}
-        return HeadState(config=config, arrays=scaling | head)
+        return HeadState(config=config, arrays={f"head.{name}": array for name, array in self.head_.arrays().items()})
 
     @classmethod
     def from_state(cls, state: HeadState) -> Self:
@@ -252,30 +324,38 @@ class ClipClassifier(ClassifierMixin, BaseEstimator):
         BundleError
             The state is of another version, or its parts do not fit together.
         """
-        settings = check_config(state.config, cls().get_params())
-        model = cls(**settings)
+        given = check_config(state.config, cls().get_params())
+        model = cls(**given)
         try:
-            params = model._check_settings()
+            settings = model._check_settings()
         except StrategyError as error:
             raise BundleError(f"The model's settings are not valid: {error}") from error
         model.classes_ = np.array(state.config["classes"])
         model.modalities_ = dict(state.config["modalities"])
+        model.layers_ = dict(state.config["layers"])
+        model.temperature_ = float(state.config["temperature"])
         if set(model.modalities_) == {"features"}:
             model.n_features_in_ = model.modalities_["features"]
-        dim = sum(model.modalities_.values()) * (2 if model.pooling == "mean-std" else 1)
-        model.standardiser_ = Standardiser.from_arrays(_part(state, "standardiser"), n_features=dim)
-        model.head_ = model._read_head(state, params)
+        shapes: Shapes = {name: (model.layers_.get(name), dim) for name, dim in model.modalities_.items()}
+        model.head_ = read_head(
+            part_of(state.arrays, "head"),
+            settings,
+            shapes=expected_shapes(shapes, settings),
+            n_classes=len(model.classes_),
+        )
         return model
 
-    def _check_settings(self) -> dict[str, Any]:
+    def _check_settings(self) -> HeadSettings:
         """Settings in their own types."""
         check_name("pooling", self.pooling, POOLINGS)
         check_name("head", self.head, HEADS)
-        check_pair(self.pooling, self.head)
-        given = {name: getattr(self, name) for name in PARAMETERS}
+        check_fit(self.pooling, self.fusion, self.head)
+        given = {name: getattr(self, name) for name in _OWN}
         if self.class_weight is None or isinstance(self.class_weight, dict):
             given["class_weight"] = "none"
-        return {name: known.check(name, given[name]) for name, known in PARAMETERS.items()}
+        values = {name: PARAMETERS[name].check(name, value) for name, value in given.items()}
+        check_layer(values["layer"], self.head)
+        return HeadSettings(pooling=self.pooling, fusion=self.fusion, head=self.head, values=values)
 
     def _read_training(self, X: Bags | ArrayLike, y: ArrayLike) -> tuple[Bags, NDArray[Any]]:
         if not isinstance(X, Bags):
@@ -304,87 +384,29 @@ class ClipClassifier(ClassifierMixin, BaseEstimator):
         )
         if isinstance(self.class_weight, dict):
             weights = weights * compute_sample_weight(self.class_weight, self.classes_[ranks])
-        elif self.class_weight == "balanced":
-            mass = np.bincount(ranks, weights=weights)
-            balance = weights.sum() / (len(mass) * np.where(mass > 0, mass, 1))
-            weights = weights * balance[ranks]
+        elif self.class_weight is not None:
+            weights = weigh_levels(ranks, self.class_weight, weights)
         return np.asarray(weights)
-
-    def _rows(self, bags: Bags, *, pooled: bool = True) -> tuple[NDArray[Any], NDArray[np.int64]]:
-        """What the head sees: a row for each recording, or for attention its clips, and the offsets of recordings."""
-        clips: ModalityBags = fuse(bags, self.fusion)
-        if not np.isfinite(clips.values).all():
-            raise ValueError(
-                "The features hold NaN or infinity; expected finite numbers. Extract the recordings again."
-            )
-        if self.pooling == "attention" or not pooled:
-            return clips.values, clips.offsets
-        if not len(clips):
-            return np.zeros((0, clips.dim)), clips.offsets
-        return pool(clips, self.pooling), np.arange(len(clips) + 1)
-
-    def _fit_head(
-        self,
-        X: NDArray[np.float64],
-        offsets: NDArray[np.int64],
-        ranks: NDArray[np.int64],
-        weights: NDArray[np.float64],
-        params: dict[str, Any],
-    ) -> FittedHead:
-        match self.head:
-            case "logistic":
-                return LogisticHead.fit(X, ranks, weights, C=params["C"])
-            case "ridge":
-                return RidgeHead.fit(X, ranks, weights, alpha=params["alpha"])
-            case "lightgbm":
-                trees = {name: params[name] for name in ("n_trees", "n_leaves", "shrinkage")}
-                return BoostedHead.fit(X, ranks, weights, seed=self._draw_seed(), **trees)
-        from poise.heads.neural import NetworkHead
-
-        return NetworkHead.fit(X, offsets, ranks, weights, self._network(params, self._draw_seed()))
-
-    def _draw_seed(self) -> int:
-        return int(check_random_state(self.random_state).randint(2**31 - 1))
-
-    def _network(self, params: dict[str, Any], seed: int) -> Any:
-        from poise.heads.neural import NetworkSettings
-
-        attention_dim = params["attention_dim"] if self.pooling == "attention" else 0
-        names = ("hidden", "dropout", "epochs", "lr", "weight_decay", "n_components", "n_seeds")
-        return NetworkSettings(
-            head=self.head,
-            n_classes=len(self.classes_),
-            attention_dim=attention_dim,
-            random_state=seed,
-            **{name: params[name] for name in names},
-        )
-
-    def _read_head(self, state: HeadState, params: dict[str, Any]) -> FittedHead:
-        arrays = _part(state, "head")
-        sizes = {"n_features": len(self.standardiser_.kept), "n_classes": len(self.classes_)}
-        match self.head:
-            case "logistic":
-                return LogisticHead.from_arrays(arrays, **sizes)
-            case "ridge":
-                return RidgeHead.from_arrays(arrays, **sizes)
-            case "lightgbm":
-                return BoostedHead.from_arrays(arrays, **sizes)
-        from poise.heads.neural import NetworkHead
-
-        return NetworkHead.from_arrays(arrays, settings=self._network(params, 0), n_features=sizes["n_features"])
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         # one latent score cannot part blobs that lie in no order
-        tags.classifier_tags.poor_score = self.head not in ("softmax", "logistic")
+        tags.classifier_tags.poor_score = self.head not in NOMINAL_HEADS
         return tags
+
+
+_OWN = tuple(name for name in PARAMETERS if name != "center")
+"""Settings of a strategy that a classifier has: it is given centred features."""
+
+
+def _number_groups(groups: ArrayLike | None, bags: Bags) -> NDArray[np.int64]:
+    if groups is None:
+        return np.arange(len(bags))
+    names = column_or_1d(groups)
+    if len(names) != len(bags):
+        raise ValueError(f"There are {len(bags)} recordings and {len(names)} groups; expected one group for each.")
+    return np.asarray(np.unique(names, return_inverse=True)[1], dtype=np.int64)
 
 
 def _list_dims(dims: dict[str, int]) -> str:
     return ", ".join(f"{name} of {dim}" for name, dim in dims.items())
-
-
-def _part(state: HeadState, name: str) -> dict[str, NDArray[Any]]:
-    """The arrays of one part of a state."""
-    prefix = f"{name}."
-    return {key.removeprefix(prefix): array for key, array in state.arrays.items() if key.startswith(prefix)}

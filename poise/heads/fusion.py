@@ -1,4 +1,4 @@
-"""Fusion: which modalities a head sees, and how they meet clip by clip. Learnt fusion does not live here."""
+"""Fusion: which modalities a head sees, and how they meet clip by clip. Gates and averages live with the heads."""
 
 from __future__ import annotations
 
@@ -11,8 +11,15 @@ from poise.store.bags import Bags, ModalityBags
 _SAME_TIME_S = 1e-3
 
 
+TOGETHER = "video+audio"
+"""Name of the block in which clips of both modalities stand side by side."""
+
+LOOSE_FUSIONS = ("mid", "gated", "late")
+"""Fusions that pool each modality for itself: a recording may lack one."""
+
+
 def available_fusions(bags: Bags) -> list[str]:
-    """The fusions that these bags allow, the richest first."""
+    """The fusions that these bags allow without learning to fuse, the richest first."""
     single: list[str] = [
         name for name in ("video", "audio") if name in bags.modalities and bags.modalities[name].present.any()
     ]
@@ -27,14 +34,11 @@ def modalities_of(fusion: str, bags: Bags) -> tuple[str, ...]:
     StrategyError
         The bags do not have them.
     """
-    match fusion:
-        case "auto":
-            known = {"video", "audio"} & set(bags.modalities)
-            names = ("video", "audio") if len(known) == 2 else tuple(bags.modalities)
-        case "early":
-            names = ("video", "audio")
-        case _:
-            names = (fusion,)
+    if fusion == "auto":
+        known = {"video", "audio"} & set(bags.modalities)
+        names = ("video", "audio") if len(known) == 2 else tuple(bags.modalities)
+    else:
+        names = ("video", "audio") if fusion in ("early", *LOOSE_FUSIONS) else (fusion,)
     missing = [name for name in names if name not in bags.modalities]
     if missing or not 1 <= len(names) <= 2:
         raise StrategyError(
@@ -50,68 +54,81 @@ def usable(bags: Bags, fusion: str) -> NDArray[np.bool_]:
     Parameters
     ----------
     bags : Bags
-    fusion : {"auto", "video", "audio", "early"} or the name of a modality
+    fusion : {"auto", "video", "audio", "early", "mid", "gated", "late"} or the name of a modality
 
     Returns
     -------
     ndarray of shape (n_recordings,), bool
+        ``mid``, ``gated`` and ``late`` need one modality of each recording, the others all.
     """
     names = modalities_of(fusion, bags)
-    if len(names) == 1:
-        return bags.modalities[names[0]].present
-    both = np.logical_and.reduce([bags.modalities[name].present for name in names])
-    both[both] = [len(_shared_clips(bags, row)[0]) > 0 for row in np.flatnonzero(both).tolist()]
+    present = np.stack([bags.modalities[name].present for name in names])
+    if fusion in LOOSE_FUSIONS:
+        return np.asarray(present.any(axis=0))
+    both: NDArray[np.bool_] = np.asarray(present.all(axis=0))
+    if len(names) == 2:
+        both[both] = [len(_shared_clips(bags, row)[0]) > 0 for row in np.flatnonzero(both).tolist()]
     return np.asarray(both)
 
 
-def fuse(bags: Bags, fusion: str) -> ModalityBags:
+def fuse(bags: Bags, fusion: str) -> Bags:
     """The clips that a head sees.
 
-    ``early`` concatenates video and audio of the clips with identical spans; clips that only one
+    ``early`` puts video and audio of the clips with identical spans side by side; clips that only one
     modality has are left out. Where spans are unknown (imported features), clips are matched by
     their place, and both modalities must have as many.
 
     Parameters
     ----------
     bags : Bags
-    fusion : {"auto", "video", "audio", "early"} or the name of a modality
+    fusion : {"auto", "video", "audio", "early", "mid", "gated", "late"} or the name of a modality
 
     Returns
     -------
-    ModalityBags
-        No recording is empty.
+    Bags
+        One block, of the modality or ``video+audio``, in which no recording is empty; or with ``mid``, ``gated`` and
+        ``late`` a block for each modality, of which a recording has at least one.
 
     Raises
     ------
     StrategyError
-        A recording lacks a modality, its clips cannot be matched, or embeddings have several layers.
+        A recording lacks a modality, its clips cannot be matched, or one modality has layers and the other has not.
     """
     names = modalities_of(fusion, bags)
-    layered = {name: bags.modalities[name].n_layers for name in names if bags.modalities[name].n_layers is not None}
-    if layered:
-        kept = ", ".join(f"{name} has {count}" for name, count in layered.items())
-        raise StrategyError(
-            f"The features keep several layers of each clip ({kept}), a head takes one. Choose it with bags.layer(-1), "
-            'or take their mean with bags.layer("mean").'
-        )
     _check_present(bags, fusion, names)
-    if len(names) == 1:
-        return bags.modalities[names[0]]
+    if len(names) == 1 or fusion in LOOSE_FUSIONS:
+        return Bags(keys=bags.keys, modalities={name: bags.modalities[name] for name in names})
     first, second = (bags.modalities[name] for name in names)
+    if first.n_layers != second.n_layers:
+        raise StrategyError(
+            f"Clips of {names[0]} have {first.n_layers or 1} layers and those of {names[1]} {second.n_layers or 1}: "
+            "early fusion cannot weigh them together. Use layer=mean, or the fusion mid."
+        )
     rows = [_shared_clips(bags, row) for row in range(len(bags))]
     offsets = np.concatenate([[0], np.cumsum([len(clips) for clips, _ in rows])]).astype(np.int64)
     picked = [np.concatenate(side) if rows else np.zeros(0, dtype=np.int64) for side in zip(*rows, strict=True)]
-    values = np.hstack([first.values[picked[0]], second.values[picked[1]]])  # (n_clips_total, dim_video + dim_audio)
-    return ModalityBags(values=values, offsets=offsets, clip_times=first.clip_times[picked[0]])
+    if not rows:
+        picked = [np.zeros(0, dtype=np.int64)] * 2
+    values = np.concatenate([first.values[picked[0]], second.values[picked[1]]], axis=-1)
+    block = ModalityBags(values=values, offsets=offsets, clip_times=first.clip_times[picked[0]])
+    return Bags(keys=bags.keys, modalities={TOGETHER: block})
 
 
 def _check_present(bags: Bags, fusion: str, names: tuple[str, ...]) -> None:
+    if fusion in LOOSE_FUSIONS:
+        empty = np.flatnonzero(~usable(bags, fusion))
+        if len(empty):
+            raise StrategyError(
+                f"{len(empty)} of {len(bags)} recordings have neither {' nor '.join(names)} "
+                f"(first: {bags.keys[empty[0]]}). Leave them out first."
+            )
+        return
     lacking = {name: int(np.count_nonzero(~bags.modalities[name].present)) for name in names}
     if any(lacking.values()):
         counts = " and ".join(f"{count} lack {name}" for name, count in lacking.items() if count)
         raise StrategyError(
             f"Fusion {fusion!r} needs {' and '.join(names)} of every recording, but of {len(bags)} {counts}. "
-            "Leave them out, or use --fusion video or --fusion audio."
+            "Leave them out, or use the fusion mid, video or audio."
         )
     unmatched = np.flatnonzero(~usable(bags, fusion))
     if len(unmatched):

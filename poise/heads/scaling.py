@@ -38,13 +38,21 @@ class Standardiser:
 
     @classmethod
     def fit(cls, X: NDArray[np.floating], weights: NDArray[np.float64]) -> Standardiser:
-        """Learn from rows of shape (n, dim) with their weights of shape (n,)."""
+        """Learn from rows of shape (n, dim) with their weights of shape (n,); NaN is what a row does not have."""
         counted = weights > 0
         rows, share = X[counted].astype(np.float64), weights[counted] / weights.sum()
+        if np.isnan(rows).any():
+            return cls._of_columns(*_moments_of_present(rows, share))
         center = share @ rows
         spread = np.sqrt(share @ (rows - center) ** 2)
-        varies = spread > _NEAR_CONSTANT * np.abs(rows).max(axis=0)
-        kept = np.flatnonzero(varies) if varies.any() else np.arange(X.shape[1])
+        return cls._of_columns(center, spread, np.abs(rows).max(axis=0))
+
+    @classmethod
+    def _of_columns(
+        cls, center: NDArray[np.float64], spread: NDArray[np.float64], largest: NDArray[np.float64]
+    ) -> Standardiser:
+        varies = spread > _NEAR_CONSTANT * largest
+        kept = np.flatnonzero(varies) if varies.any() else np.arange(len(center))
         scale = np.where(varies, spread, 1.0)[kept]
         return cls(center=center[kept], scale=scale, kept=kept)
 
@@ -66,9 +74,23 @@ class Standardiser:
         return {"center": self.center, "scale": self.scale, "kept": self.kept}
 
     def transform(self, X: NDArray[np.floating]) -> NDArray[np.float64]:
-        """Standardised and clipped columns, shape (n, n_kept), float64."""
+        """Standardised and clipped columns, shape (n, n_kept), float64; 0, the mean, in place of NaN."""
         columns = X if len(self.kept) == X.shape[1] else X[:, self.kept]
-        return np.clip((columns - self.center) / self.scale, -CLIP, CLIP)
+        scaled = np.clip((columns - self.center) / self.scale, -CLIP, CLIP)
+        return np.nan_to_num(scaled, copy=False, nan=0.0)
+
+
+def _moments_of_present(
+    rows: NDArray[np.float64], share: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Mean, standard deviation and largest size of each column over the rows that have it; 0 where none has."""
+    there = ~np.isnan(rows)
+    mass = share @ there
+    some = np.where(mass > 0, mass, 1.0)
+    filled = np.where(there, rows, 0.0)
+    center = share @ filled / some
+    spread = np.sqrt(share @ np.where(there, (filled - center) ** 2, 0.0) / some)
+    return center, spread, np.abs(filled).max(axis=0)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -100,6 +122,19 @@ class Projection:
             kept = np.arange(1)
         scale = np.sqrt(variances[kept].mean()) or 1.0
         return cls(center=center.astype(np.float32), components=(directions[:, kept] / scale).astype(np.float32))
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], *, n_features: int) -> Projection:
+        """Rebuild from what `arrays` gave, for rows of so many features."""
+        center, components = (
+            get_array(arrays, "center", (n_features,)),
+            get_array(arrays, "components", (n_features, None)),
+        )
+        return cls(center=center.astype(np.float32), components=components.astype(np.float32))
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Learnt numbers by name."""
+        return {"center": self.center, "components": self.components}
 
     def transform(self, X: NDArray[np.float64]) -> NDArray[np.float64]:
         """Coordinates of shape (n, n_components), float64."""

@@ -6,18 +6,21 @@ import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from poise.errors import BundleError, StrategyError
+from poise.heads.fusion import LOOSE_FUSIONS
 
 STATE_VERSION = 1
 
 LARGEST = 1e30
 """No learnt number is larger: products of a few of them still fit in float64, so that no probability is NaN."""
 
+_KEYS = ("version", "settings", "classes", "modalities", "layers", "temperature")
+_MOST_LAYERS = 1000
 _LARGEST_INT = 2**63 - 1
 
 
@@ -37,16 +40,10 @@ class HeadState:
     arrays: dict[str, NDArray[Any]]
 
 
-class FittedHead(Protocol):
-    """What turns standardised features into probabilities, and is nothing but arrays."""
-
-    def predict_proba(self, X: NDArray[np.float64], offsets: NDArray[np.int64], /) -> NDArray[np.float64]:
-        """Probabilities of shape (n_recordings, n_classes) from rows (one a recording, or its clips) and offsets."""
-        ...
-
-    def arrays(self) -> dict[str, NDArray[Any]]:
-        """Learnt numbers by name."""
-        ...
+def part_of(arrays: Mapping[str, NDArray[Any]], name: str) -> dict[str, NDArray[Any]]:
+    """The arrays of one part, whose names begin with ``name`` and a dot, without it."""
+    prefix = f"{name}."
+    return {key.removeprefix(prefix): array for key, array in arrays.items() if key.startswith(prefix)}
 
 
 def get_array(arrays: Mapping[str, NDArray[Any]], name: str, shape: tuple[int | None, ...]) -> NDArray[Any]:
@@ -120,7 +117,7 @@ def check_config(config: Mapping[str, Any], known: Mapping[str, Any]) -> dict[st
     BundleError
         The config is of another version, incomplete, or its parts do not fit together.
     """
-    missing = [key for key in ("version", "settings", "classes", "modalities") if key not in config]
+    missing = [key for key in _KEYS if key not in config]
     if missing:
         raise BundleError(f"The model's config lacks {', '.join(missing)}. Train it again.")
     if isinstance(config["version"], bool) or config["version"] != STATE_VERSION:
@@ -137,6 +134,10 @@ def check_config(config: Mapping[str, Any], known: Mapping[str, Any]) -> dict[st
     _check_values(settings)
     _check_modalities(modalities, settings.get("fusion", known["fusion"]))
     _check_classes(classes)
+    _check_layers(config["layers"], modalities)
+    temperature = config["temperature"]
+    if not _is_number(temperature) or not 0 < temperature < LARGEST:
+        raise BundleError(f"The model's temperature is {temperature!r}, expected a number above 0. Train it again.")
     return dict(settings)
 
 
@@ -154,11 +155,17 @@ def _check_modalities(modalities: Any, fusion: Any) -> None:
     if not named or not modalities or not all(type(dim) is int and dim > 0 for dim in modalities.values()):
         raise BundleError(f"The model's modalities are {modalities}, expected names with dimensions. Train it again.")
     both, known = {"video", "audio"}, set(modalities)
-    needed = {"auto": both if known == both else {next(iter(known))}, "early": both}
+    needed = {"auto": both if known == both else {next(iter(known))}} | dict.fromkeys(("early", *LOOSE_FUSIONS), both)
     if not isinstance(fusion, str) or known != needed.get(fusion, {fusion}):
         raise BundleError(
             f"The model's fusion {fusion!r} does not fit its modalities ({', '.join(modalities)}). Train it again."
         )
+
+
+def _check_layers(layers: Any, modalities: Mapping[str, int]) -> None:
+    fits = isinstance(layers, dict) and all(type(n) is int and 0 < n <= _MOST_LAYERS for n in layers.values())
+    if not fits or not set(layers) <= set(modalities):
+        raise BundleError(f"The model's layers are {layers!r}, expected a number for some modalities. Train it again.")
 
 
 def _check_classes(classes: Any) -> None:

@@ -6,109 +6,20 @@ Nothing is fitted here.
 from __future__ import annotations
 
 import difflib
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from poise.errors import StrategyError
-
-ParamValue = int | float | str
-
-POOLINGS = ("mean", "mean-std", "attention")
-FUSIONS = ("video", "audio", "early")
-NEURAL_HEADS = ("softmax", "coral", "corn")
-HEADS = (*NEURAL_HEADS, "logistic", "ridge", "lightgbm")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Parameter:
-    """One setting of a strategy: its default, what it may be and whom it concerns.
-
-    Attributes
-    ----------
-    default : int, float or str
-        Its type is the type of the setting.
-    low, high : float
-        Bounds of a number; ``low`` is allowed unless ``above_low``, ``high`` unless ``below_high``.
-    choices : tuple of str
-        What a text may be.
-    heads, poolings : tuple of str
-        A strategy has the setting when both its head and its pooling are listed.
-    """
-
-    default: ParamValue
-    low: float = -math.inf
-    high: float = math.inf
-    above_low: bool = False
-    below_high: bool = False
-    choices: tuple[str, ...] = ()
-    heads: tuple[str, ...] = HEADS
-    poolings: tuple[str, ...] = POOLINGS
-
-    @property
-    def expected(self) -> str:
-        """What the setting may be, in words."""
-        if self.choices:
-            return " or ".join(self.choices)
-        noun = "a whole number" if isinstance(self.default, int) else "a number"
-        bounds = []
-        if math.isfinite(self.low):
-            bounds.append(f"{'above' if self.above_low else 'from'} {self.low:g}")
-        if math.isfinite(self.high):
-            bounds.append(f"{'below' if self.below_high else 'to'} {self.high:g}")
-        return " ".join([noun, *bounds])
-
-    def check(self, name: str, value: object) -> ParamValue:
-        """The value in the setting's own type.
-
-        Raises
-        ------
-        StrategyError
-            It is of another type or out of bounds.
-        """
-        checked = self._convert(value)
-        if checked is None:
-            raise StrategyError(f"Setting {name}={value!s} of a strategy: expected {self.expected}.")
-        return checked
-
-    def _convert(self, value: object) -> ParamValue | None:
-        if self.choices:
-            return value if isinstance(value, str) and value in self.choices else None
-        if isinstance(value, bool):
-            return None
-        kind: Any = int if isinstance(self.default, int) else float
-        try:
-            number = kind(value)
-        except (TypeError, ValueError, OverflowError):
-            return None
-        # int(2.5) would be 2
-        if not isinstance(value, str) and number != value:
-            return None
-        return kind(number) if math.isfinite(number) and self._is_inside(number) else None
-
-    def _is_inside(self, number: float) -> bool:
-        above = self.low < number if self.above_low else self.low <= number
-        return above and (number < self.high if self.below_high else number <= self.high)
-
-
-PARAMETERS: dict[str, Parameter] = {
-    "class_weight": Parameter(default="none", choices=("none", "balanced")),
-    "hidden": Parameter(default=128, low=0, high=4096, heads=NEURAL_HEADS),
-    "dropout": Parameter(default=0.3, low=0, high=1, below_high=True, heads=NEURAL_HEADS),
-    "epochs": Parameter(default=40, low=1, high=100_000, heads=NEURAL_HEADS),
-    "lr": Parameter(default=0.003, low=0, high=1, above_low=True, heads=NEURAL_HEADS),
-    "weight_decay": Parameter(default=0.01, low=0, high=1000, heads=NEURAL_HEADS),
-    "n_components": Parameter(default=64, low=1, high=4096, heads=NEURAL_HEADS),
-    "n_seeds": Parameter(default=5, low=1, high=100, heads=NEURAL_HEADS),
-    "attention_dim": Parameter(default=64, low=1, high=4096, heads=NEURAL_HEADS, poolings=("attention",)),
-    "C": Parameter(default=10.0, low=1e-6, high=1e6, heads=("logistic",)),
-    "alpha": Parameter(default=3.0, low=1e-6, high=1e6, heads=("ridge",)),
-    "n_trees": Parameter(default=100, low=1, high=10_000, heads=("lightgbm",)),
-    "n_leaves": Parameter(default=7, low=2, high=1024, heads=("lightgbm",)),
-    "shrinkage": Parameter(default=0.1, low=0, high=1, above_low=True, heads=("lightgbm",)),
-}
-"""Every setting of a strategy by name."""
+from poise.heads.parameters import (
+    FUSIONS,
+    HEADS,
+    LEARNT_POOLINGS,
+    NEURAL_HEADS,
+    PARAMETERS,
+    POOLINGS,
+    HeadSettings,
+    ParamValue,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,13 +28,14 @@ class Strategy:
 
     Parameters
     ----------
-    pooling : {"mean", "mean-std", "attention"}
-        How the clips of a recording become one vector. ``attention`` is learnt together with a
-        neural head (softmax, coral, corn).
-    fusion : {"video", "audio", "early"}
-        One modality, or both concatenated clip by clip.
-    head : {"softmax", "coral", "corn", "logistic", "ridge", "lightgbm"}
-        What turns the vector into probabilities of the levels.
+    pooling : {"mean", "mean-std", "max", "attention", "gated-attention"}
+        How the clips of a recording become one vector. The last two are learnt together with a neural head.
+    fusion : {"video", "audio", "early", "mid", "gated", "late"}
+        One modality; or both concatenated clip by clip, concatenated after pooling, joined by a learnt gate (neural
+        heads), or each with a head of its own whose probabilities are averaged.
+    head : {"cumulative", "all-threshold", "frank-hall", "logistic", "ridge", "softmax", "coral", "corn", \
+"regression", "lightgbm"}
+        What turns the vector into probabilities of the levels: five exact linear heads, four neural ones, trees.
     params : mapping of str to int, float or str
         Settings that differ from the defaults in ``PARAMETERS``.
 
@@ -148,7 +60,7 @@ class Strategy:
         check_name("pooling", self.pooling, POOLINGS)
         check_name("fusion", self.fusion, FUSIONS)
         check_name("head", self.head, HEADS)
-        check_pair(self.pooling, self.head)
+        check_fit(self.pooling, self.fusion, self.head)
         object.__setattr__(self, "params", check_params(self.params, pooling=self.pooling, head=self.head))
 
     @classmethod
@@ -165,7 +77,7 @@ class Strategy:
         if len(parts) != 3 or (colon and not settings):
             raise StrategyError(
                 f"{text!r} is not a strategy. Expected pooling/fusion/head[:name=value,...], "
-                "for example mean/early/logistic or attention/early/corn:hidden=128,dropout=0.3."
+                "for example mean/early/cumulative or attention/early/corn:hidden=128,dropout=0.3."
             )
         pooling, fusion, head = (part.strip() for part in parts)
         return cls(pooling=pooling, fusion=fusion, head=head, params=_parse_params(text, settings))
@@ -174,6 +86,12 @@ class Strategy:
         names = f"{self.pooling}/{self.fusion}/{self.head}"
         settings = ",".join(f"{name}={_text(value)}" for name, value in self.params.items())
         return f"{names}:{settings}" if settings else names
+
+    @property
+    def settings(self) -> HeadSettings:
+        """Names and settings, those not given at their defaults."""
+        values = {name: self.params.get(name, known.default) for name, known in PARAMETERS.items()}
+        return HeadSettings(pooling=self.pooling, fusion=self.fusion, head=self.head, values=values)
 
     def __hash__(self) -> int:
         return hash((self.pooling, self.fusion, self.head, frozenset(self.params.items())))
@@ -206,12 +124,13 @@ def make_grid(
     for pooling, head, params in wanted:
         check_name("pooling", pooling, POOLINGS)
         check_name("head", head, HEADS)
-        try:
-            check_pair(pooling, head)
-        except StrategyError as error:
-            skipped.append(str(error))
-            continue
         for fusion in fusions:
+            check_name("fusion", fusion, FUSIONS)
+            try:
+                check_fit(pooling, fusion, head)
+            except StrategyError as error:
+                skipped.append(str(error))
+                continue
             strategies[Strategy(pooling=pooling, fusion=fusion, head=head, params=params)] = None
     if not strategies:
         raise StrategyError(" ".join(skipped) or "No strategy is left: give a pooling, a fusion and a head at least.")
@@ -225,12 +144,20 @@ def check_name(what: str, name: object, known: Sequence[str]) -> None:
     raise StrategyError(f"There is no {what} {name!r}.{_nearest(str(name), known)} Known: {', '.join(known)}.")
 
 
-def check_pair(pooling: str, head: str) -> None:
-    """Refuse a pooling and a head that cannot be trained together."""
-    if pooling == "attention" and head not in NEURAL_HEADS:
+def check_fit(pooling: str, fusion: str, head: str) -> None:
+    """Refuse a pooling or a fusion that is learnt together with a neural head, where the head is none."""
+    if head in NEURAL_HEADS:
+        return
+    neural = f"{', '.join(NEURAL_HEADS[:-1])} or {NEURAL_HEADS[-1]}"
+    if pooling in LEARNT_POOLINGS:
         raise StrategyError(
-            f"Attention pooling does not go with the head {head}: its weights are learnt together with a neural "
-            f"head. Use the head {', '.join(NEURAL_HEADS[:-1])} or {NEURAL_HEADS[-1]}, or another pooling."
+            f"{pooling.capitalize()} pooling does not go with the head {head}: its weights are learnt together with a "
+            f"neural head. Use the head {neural}, or another pooling."
+        )
+    if fusion == "gated":
+        raise StrategyError(
+            f"Gated fusion does not go with the head {head}: its gate is learnt together with a neural head. Use the "
+            f"head {neural}, or the fusion mid."
         )
 
 
@@ -242,7 +169,18 @@ def check_params(params: Mapping[str, object], *, pooling: str, head: str) -> di
             raise StrategyError(f"There is no setting {name!r}.{_nearest(name, own)} {head} has: {', '.join(own)}.")
         if name not in own:
             raise StrategyError(f"{name} is no setting of {pooling} with {head}. It has: {', '.join(own)}.")
-    return {name: PARAMETERS[name].check(name, value) for name, value in params.items()}
+    checked = {name: PARAMETERS[name].check(name, value) for name, value in params.items()}
+    check_layer(checked.get("layer"), head)
+    return checked
+
+
+def check_layer(layer: object, head: str) -> None:
+    """Refuse weights of layers that are learnt together with a neural head, where the head is none."""
+    if layer == "learnt" and head not in NEURAL_HEADS:
+        raise StrategyError(
+            f"The weights of layers are learnt together with a neural head, which {head} is not. Use layer=mean or the "
+            f"number of a layer, or the head {', '.join(NEURAL_HEADS[:-1])} or {NEURAL_HEADS[-1]}."
+        )
 
 
 def _parse_params(text: str, settings: str) -> dict[str, ParamValue]:

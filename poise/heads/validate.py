@@ -7,23 +7,27 @@ from __future__ import annotations
 
 import importlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
-from poise.heads.classifier import ClipClassifier
+from poise.errors import StrategyError
+from poise.heads.fitting import decode
+from poise.heads.inputs import center_groups, prepare
+from poise.heads.parameters import NEURAL_HEADS
+from poise.heads.plan import run_tasks
+from poise.heads.problem import Problem, weigh_levels
 from poise.heads.splits import Fold
-from poise.heads.strategy import NEURAL_HEADS, Strategy
+from poise.heads.strategy import Strategy
 from poise.store.bags import Bags
 
 Prediction = tuple[NDArray[np.float64], NDArray[np.int64]]
 PredictFold = Callable[[Fold, NDArray[np.int64]], Prediction]
 """From a fold and the ranks of its training rows to probabilities and ranks of its test rows."""
 
-_ONE_THREAD_BELOW = 2000
+_STACK_CELLS = 1 << 25
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -58,6 +62,8 @@ def cross_validate(
     *,
     n_classes: int,
     seed: int = 0,
+    groups: NDArray[np.generic] | None = None,
+    columns: Mapping[str, NDArray[np.generic]] | None = None,
     on_fold: Callable[[], None] | None = None,
 ) -> OutOfFold:
     """Predict every row by a model that was fitted on the training side of its fold.
@@ -74,26 +80,87 @@ def cross_validate(
         A level that no training row has gets the probability 0.
     seed : int
         Each fold of each repeat has its own random state, derived from this.
+    groups : ndarray of shape (n_recordings,), optional
+        What stays together where a part of a training side is held out to choose settings. By default each recording
+        stands alone, as under random folds.
+    columns : mapping of str to ndarray of shape (n_recordings,), optional
+        Groups that a strategy may centre by.
     on_fold : callable, optional
         Called after each fold.
 
     Returns
     -------
     OutOfFold
+
+    Raises
+    ------
+    StrategyError
+        The strategy does not fit the features, or centres by a column that is not given.
     """
-
-    def predict_fold(fold: Fold, train_ranks: NDArray[np.int64]) -> Prediction:
-        state = derive_state(seed, fold.repeat, fold.fold)
-        model = ClipClassifier.from_strategy(strategy, random_state=state).fit(bags[fold.train], train_ranks)
-        test = bags[fold.test]
-        proba = np.zeros((len(test), n_classes))
-        proba[:, model.classes_] = model.predict_proba(test)
-        return proba, model.predict(test)
-
+    settings = strategy.settings
+    rows = np.unique(np.concatenate([side for fold in folds for side in (fold.train, fold.test)]))
+    inputs = prepare(_center(bags, strategy, columns, rows), settings)
+    together = np.arange(len(labels)) if groups is None else np.unique(groups, return_inverse=True)[1]
     if strategy.head in NEURAL_HEADS:
         # the first import of torch takes seconds that are not the strategy's
-        importlib.import_module("poise.heads.neural")
-    return predict_out_of_fold(predict_fold, labels, folds, n_classes=n_classes, on_fold=on_fold)
+        importlib.import_module("poise.heads.neural.network")
+    gathered, started = _Gathered(folds, n_classes), time.perf_counter()
+    cells = sum(block.values.size for block in inputs.modalities.values())
+    size = max(1, _STACK_CELLS // max(1, cells)) if strategy.head in NEURAL_HEADS else 1
+
+    def make_problem(fold: Fold) -> Problem:
+        return Problem(
+            inputs=inputs[np.searchsorted(rows, fold.train)],
+            ranks=labels[fold.train],
+            weights=weigh_levels(labels[fold.train], settings["class_weight"]),
+            groups=together[fold.train],
+            n_classes=n_classes,
+            seed=derive_state(seed, fold.repeat, fold.fold),
+        )
+
+    chunks = [folds[first : first + size] for first in range(0, len(folds), size)]
+    tasks = (
+        ([make_problem(fold) for fold in chunk], [inputs[np.searchsorted(rows, fold.test)] for fold in chunk])
+        for chunk in chunks
+    )
+    for chunk, probabilities in zip(chunks, run_tasks(tasks, settings, n_tasks=len(chunks)), strict=True):
+        for fold, proba in zip(chunk, probabilities, strict=True):
+            gathered.add(fold, proba, decode(proba, strategy.head))
+            if on_fold:
+                on_fold()
+    return gathered.as_out_of_fold(time.perf_counter() - started)
+
+
+def _center(
+    bags: Bags, strategy: Strategy, columns: Mapping[str, NDArray[np.generic]] | None, rows: NDArray[np.int64]
+) -> Bags:
+    """The recordings of these rows, centred by group if the strategy says so."""
+    used, column = bags if len(rows) == len(bags) else bags[rows], strategy.settings["center"]
+    if column == "none":
+        return used
+    if column not in (columns or {}):
+        raise StrategyError(
+            f"{strategy}: there is no column {column!r} to centre by. Known: {', '.join(columns or {}) or 'none'}."
+        )
+    return center_groups(used, (columns or {})[column][rows])
+
+
+class _Gathered:
+    """Predictions of folds, put where their rows belong."""
+
+    def __init__(self, folds: Sequence[Fold], n_classes: int) -> None:
+        self.rows = np.unique(np.concatenate([fold.test for fold in folds]))
+        shape = (1 + max(fold.repeat for fold in folds), len(self.rows))
+        self.proba = np.zeros((*shape, n_classes))
+        self.predicted, self.fold = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64)
+
+    def add(self, fold: Fold, proba: NDArray[np.float64], predicted: NDArray[np.int64]) -> None:
+        place = np.searchsorted(self.rows, fold.test)
+        self.proba[fold.repeat, place], self.predicted[fold.repeat, place] = proba, predicted
+        self.fold[fold.repeat, place] = fold.fold
+
+    def as_out_of_fold(self, seconds: float) -> OutOfFold:
+        return OutOfFold(rows=self.rows, proba=self.proba, predicted=self.predicted, fold=self.fold, seconds=seconds)
 
 
 def derive_state(seed: int, *path: int) -> int:
@@ -132,17 +199,9 @@ def predict_out_of_fold(
     -------
     OutOfFold
     """
-    rows = np.unique(np.concatenate([fold.test for fold in folds]))
-    shape = (1 + max(fold.repeat for fold in folds), len(rows))
-    proba = np.zeros((*shape, n_classes))
-    predicted, number = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64)
-    started = time.perf_counter()
-    # on a hundred rows, handing work between threads takes longer than the work
-    with threadpool_limits(1 if len(rows) < _ONE_THREAD_BELOW else None):
-        for fold in folds:
-            place = np.searchsorted(rows, fold.test)
-            proba[fold.repeat, place], predicted[fold.repeat, place] = predict_fold(fold, labels[fold.train])
-            number[fold.repeat, place] = fold.fold
-            if on_fold:
-                on_fold()
-    return OutOfFold(rows=rows, proba=proba, predicted=predicted, fold=number, seconds=time.perf_counter() - started)
+    gathered, started = _Gathered(folds, n_classes), time.perf_counter()
+    for fold in folds:
+        gathered.add(fold, *predict_fold(fold, labels[fold.train]))
+        if on_fold:
+            on_fold()
+    return gathered.as_out_of_fold(time.perf_counter() - started)

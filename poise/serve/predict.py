@@ -21,7 +21,7 @@ from poise.extract.encoders.registry import make_encoder, options_of
 from poise.extract.encoding import EncodedModality, encode_file
 from poise.extract.fingerprint import build_spec
 from poise.heads.classifier import ClipClassifier
-from poise.heads.fusion import fuse, modalities_of, usable
+from poise.heads.fusion import modalities_of, usable
 from poise.heads.splits import Protocol
 from poise.serve.bundle import Bundle, read_bundle
 from poise.store.bags import Bags, ModalityBags
@@ -237,25 +237,25 @@ class Predictor:
             ) from error
 
     def _explain(self, bags: Bags) -> tuple[ClipPrediction, ...]:
-        used = fuse(bags, self.model.fusion)
-        shares = self.model.attention(bags)[0]
-        alone = [None] * len(used.values) if self.model.pooling == "mean-std" else self._proba_of_clips(bags, used)
+        ((spans, shares),) = self.model.timeline(bags)
+        several = self.model.pooling == "mean-std"
+        alone = [None] * len(spans) if several else self._proba_of_clips(bags, spans)
         return tuple(
             ClipPrediction(start_s=float(start), end_s=float(end), attention=float(share), proba=proba)
-            for (start, end), share, proba in zip(used.clip_times, shares, alone, strict=True)
+            for (start, end), share, proba in zip(spans, shares, alone, strict=True)
         )
 
-    def _proba_of_clips(self, bags: Bags, used: ModalityBags) -> list[dict[str, float]]:
+    def _proba_of_clips(self, bags: Bags, spans: NDArray[np.float64]) -> list[dict[str, float]]:
         """Probabilities from each clip alone: each becomes a recording of one clip."""
-        spans = {tuple(span): row for row, span in enumerate(used.clip_times.tolist())}
         single = {}
         for name in modalities_of(self.model.fusion, bags):
             side = bags.modalities[name]
-            rows = np.flatnonzero([tuple(span) in spans for span in side.clip_times.tolist()])
-            single[name] = ModalityBags(
-                values=side.values[rows], offsets=np.arange(len(rows) + 1), clip_times=side.clip_times[rows]
-            )
-        clips = Bags(keys=tuple(map(str, range(len(used.values)))), modalities=single)
+            place = {tuple(span): row for row, span in enumerate(np.round(side.clip_times, 3).tolist())}
+            rows = [place.get(tuple(span), -1) for span in np.round(spans, 3).tolist()]
+            there = np.array([row for row in rows if row >= 0], dtype=np.int64)
+            offsets = np.concatenate([[0], np.cumsum([row >= 0 for row in rows])]).astype(np.int64)
+            single[name] = ModalityBags(values=side.values[there], offsets=offsets, clip_times=side.clip_times[there])
+        clips = Bags(keys=tuple(map(str, range(len(spans)))), modalities=single)
         return [self._name(row) for row in self.model.predict_proba(clips)]
 
     def _name(self, proba: NDArray[np.float64]) -> dict[str, float]:

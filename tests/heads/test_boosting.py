@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from poise.errors import BundleError
-from poise.heads.boosting import BoostedHead
+from poise.heads.boosting import BoostedModel
 from poise.heads.ordinal import proba_from_cumulative
 
 
@@ -21,9 +21,9 @@ def table():
     return X, (X[:, 0] + random.normal(size=200) > 0).astype(np.int64) + (X[:, 3] > 0)
 
 
-def fit(X, ranks, **settings) -> BoostedHead:
+def fit(X, ranks, **settings) -> BoostedModel:
     given = {"n_trees": 60, "n_leaves": 7, "shrinkage": 0.1, "seed": 1, **settings}
-    return BoostedHead.fit(X, ranks, np.ones(len(X)), **given)
+    return BoostedModel.fit(X, ranks, np.ones(len(X)), **given)
 
 
 @pytest.mark.parametrize("settings", [{}, {"n_leaves": 31, "shrinkage": 0.5}, {"n_leaves": 2, "n_trees": 1}])
@@ -42,7 +42,7 @@ def test_arrays_predict_what_lightgbm_predicts(table, settings, monkeypatch):
     head = fit(X, ranks, **settings)
     rows = np.vstack([X, 2 * np.random.default_rng(1).normal(size=(300, 12))])
     above = np.column_stack([model.predict(rows) for model in grown])
-    np.testing.assert_allclose(head.predict_proba(rows, np.arange(501)), proba_from_cumulative(above), atol=1e-12)
+    np.testing.assert_allclose(head.predict_proba(rows), proba_from_cumulative(above), atol=1e-12)
 
 
 def test_trees_without_a_split_say_the_label_distribution():
@@ -50,7 +50,7 @@ def test_trees_without_a_split_say_the_label_distribution():
     ranks = np.repeat([0, 1, 2], [10, 20, 10])
     head = fit(np.ones((40, 2)), ranks)
     assert not len(head.columns)
-    proba = head.predict_proba(np.zeros((3, 2)), np.arange(4))
+    proba = head.predict_proba(np.zeros((3, 2)))
     np.testing.assert_allclose(proba, np.tile([0.25, 0.5, 0.25], (3, 1)), atol=0.05)
 
 
@@ -59,8 +59,8 @@ def test_predicting_needs_no_lightgbm(table, monkeypatch):
     X, ranks = table
     head = fit(X, ranks)
     monkeypatch.setitem(sys.modules, "lightgbm", None)
-    again = BoostedHead.from_arrays(head.arrays(), n_features=12, n_classes=3)
-    np.testing.assert_array_equal(again.predict_proba(X, np.arange(201)), head.predict_proba(X, np.arange(201)))
+    again = BoostedModel.from_arrays(head.arrays(), n_features=12, n_classes=3)
+    np.testing.assert_array_equal(again.predict_proba(X, np.arange(201)), head.predict_proba(X))
 
 
 @pytest.mark.parametrize(
@@ -82,4 +82,4 @@ def test_arrays_that_are_no_trees_are_refused(table, name, change, message):
     """Circles, places and columns that do not exist, and other shapes are one clear error each."""
     arrays = fit(*table).arrays()
     with pytest.raises(BundleError, match=message):
-        BoostedHead.from_arrays({**arrays, name: change(arrays[name])}, n_features=12, n_classes=3)
+        BoostedModel.from_arrays({**arrays, name: change(arrays[name])}, n_features=12, n_classes=3)

@@ -14,9 +14,10 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from poise.errors import BundleError, StrategyError
 from poise.heads.classifier import ClipClassifier
-from poise.heads.neural import forward
+from poise.heads.neural.network import forward
+from poise.heads.parameters import HEADS, NEURAL_HEADS
 from poise.heads.state import HeadState
-from poise.heads.strategy import HEADS, NEURAL_HEADS, Strategy
+from poise.heads.strategy import Strategy
 from poise.store.bags import Bags
 from tests.heads.recordings import make_recordings
 
@@ -156,7 +157,7 @@ def test_bags_work_in_scikit_learns_tools():
     folds = GroupKFold(4)
     scores = cross_val_score(ClipClassifier(), bags, manifest.labels, groups=manifest.speakers, cv=folds)
     assert scores.mean() > 0.6
-    search = GridSearchCV(ClipClassifier(), {"C": [0.1, 10.0], "fusion": ["video", "early"]}, cv=3)
+    search = GridSearchCV(ClipClassifier(), {"alpha": [0.1, 10.0], "fusion": ["video", "early"]}, cv=3)
     search.fit(bags, manifest.labels)
     best = search.best_estimator_
     restored = pickle.loads(pickle.dumps(best))
@@ -189,8 +190,8 @@ def test_class_weights_equal_sample_weights():
     [
         ({"pooling": "maen"}, "no pooling 'maen'. Did you mean 'mean'"),
         ({"head": "corm"}, "no head 'corm'. Did you mean"),
-        ({"pooling": "attention"}, "Attention pooling does not go with the head logistic"),
-        ({"C": -1.0}, "C=-1.0 of a strategy: expected a number from 1e-06"),
+        ({"pooling": "attention"}, "Attention pooling does not go with the head cumulative"),
+        ({"alpha": -1.0}, "alpha=-1.0 of a strategy: expected auto or a number from 1e-06"),
         ({"class_weight": "even"}, "class_weight=even"),
         ({"fusion": "smell"}, "needs smell, but the features are of"),
     ],
@@ -253,7 +254,7 @@ def damaged(state: HeadState, **changes: object) -> HeadState:
         ({"classes": [0, 1, 1]}, "labels of one kind in rising order"),
         ({"classes": [0, 1, 2**70]}, "labels of one kind in rising order"),
         ({"classes": [0, "1", 2]}, "labels of one kind in rising order"),
-        ({"classes": [0, 1]}, "'head.coef'|'coef' has the shape"),
+        ({"classes": [0, 1]}, "'cuts' has the shape"),
     ],
 )
 def test_state_that_does_not_fit_is_refused(change, message):
@@ -278,21 +279,21 @@ def test_state_with_missing_or_broken_parts_is_refused():
         ClipClassifier.from_state(HeadState(config=state.config, arrays=broken))
     trees = make("mean", "lightgbm").fit(bags, manifest.labels).export_state()
     with pytest.raises(BundleError, match="no array 'roots'"):
-        ClipClassifier.from_state(HeadState(config=trees.config, arrays={**state.arrays, **_standardiser(trees)}))
+        ClipClassifier.from_state(HeadState(config=trees.config, arrays=_standardiser(trees)))
     huge = {**state.arrays, "head.coef": np.full_like(state.arrays["head.coef"], 1e308)}
     with pytest.raises(BundleError, match=r"'coef' holds 1e\+308, expected at most 1e\+30"):
         ClipClassifier.from_state(HeadState(config=state.config, arrays=huge))
-    flat = {**state.arrays, "standardiser.scale": 0 * state.arrays["standardiser.scale"]}
+    flat = {**state.arrays, "head.standardiser.scale": 0 * state.arrays["head.standardiser.scale"]}
     with pytest.raises(BundleError, match="standardisation is damaged"):
         ClipClassifier.from_state(HeadState(config=state.config, arrays=flat))
     ridge = make("mean", "ridge").fit(bags, manifest.labels).export_state()
-    falling = {**ridge.arrays, "head.cutpoints": ridge.arrays["head.cutpoints"][::-1]}
-    with pytest.raises(BundleError, match="expected a slope from 0 on and rising cutpoints"):
+    falling = {**ridge.arrays, "head.cuts": ridge.arrays["head.cuts"][::-1]}
+    with pytest.raises(BundleError, match="cutpoints are .*, expected rising ones"):
         ClipClassifier.from_state(HeadState(config=ridge.config, arrays=falling))
 
 
 def _standardiser(state: HeadState) -> dict[str, np.ndarray]:
-    return {name: array for name, array in state.arrays.items() if name.startswith("standardiser")}
+    return {name: array for name, array in state.arrays.items() if name.startswith("head.standardiser")}
 
 
 @pytest.mark.parametrize("head", NEURAL_HEADS)

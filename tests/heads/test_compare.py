@@ -18,7 +18,7 @@ from poise.heads.study import FILES, write_study
 from poise.store.bags import Bags
 from tests.heads.recordings import make_recordings
 
-STRATEGIES = [Strategy.parse("mean/early/logistic"), Strategy.parse("mean/video/logistic:C=0.1")]
+STRATEGIES = [Strategy.parse("mean/early/logistic"), Strategy.parse("mean/video/logistic:alpha=10")]
 PROTOCOLS = [Protocol.parse("stratified:4"), Protocol.parse("logo:speaker")]
 
 

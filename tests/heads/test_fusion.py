@@ -28,7 +28,7 @@ def pair(video: list[list[float]], audio: list[list[float]]) -> Bags:
 
 def test_early_fusion_joins_clips_of_the_same_span():
     """Clips that one modality lacks are left out; video comes first."""
-    fused = fuse(pair([[0, 10, 20], [0]], [[10, 20, 30], [0]]), "early")
+    (fused,) = fuse(pair([[0, 10, 20], [0]], [[10, 20, 30], [0]]), "early").modalities.values()
     np.testing.assert_array_equal(fused.values, [[10, -10], [20, -20], [10, -10]])
     np.testing.assert_array_equal(fused.offsets, [0, 2, 3])
     np.testing.assert_array_equal(fused.clip_times[:, 0], [10, 20, 0])
@@ -37,7 +37,7 @@ def test_early_fusion_joins_clips_of_the_same_span():
 def test_imported_clips_are_matched_by_their_place():
     """Without times, as many clips on both sides are joined one by one."""
     bags = Bags.from_arrays({"video": [np.ones((2, 3))], "audio": [np.zeros((2, 4))]})
-    assert fuse(bags, "early").values.shape == (2, 7)
+    assert fuse(bags, "early").modalities["video+audio"].values.shape == (2, 7)
     uneven = Bags.from_arrays({"video": [np.ones((2, 3))], "audio": [np.zeros((3, 4))]}, keys=["r0"])
     with pytest.raises(StrategyError, match="r0 has 2 clips of video and 3 of audio"):
         fuse(uneven, "early")
@@ -68,12 +68,27 @@ def test_auto_takes_all_modalities():
     both = pair([[0]], [[0]])
     assert modalities_of("auto", both) == ("video", "audio")
     assert available_fusions(both) == ["early", "video", "audio"]
-    assert fuse(Bags.from_array(np.ones((3, 2))), "auto").values.shape == (3, 2)
+    assert fuse(Bags.from_array(np.ones((3, 2))), "auto").modalities["features"].values.shape == (3, 2)
 
 
-def test_embeddings_of_several_layers_are_refused_with_the_way_out() -> None:
-    """A head takes one layer; which one is the user's choice."""
-    bags = Bags.from_arrays({"video": [np.zeros((2, 3, 4)), np.zeros((1, 3, 4))]})
-    with pytest.raises(StrategyError, match=r"video has 3\).*bags.layer\(-1\)"):
-        fuse(bags, "video")
-    assert fuse(bags.layer("mean"), "video").dim == 4
+@pytest.mark.parametrize("fusion", ["mid", "gated", "late"])
+def test_loose_fusions_take_recordings_that_lack_a_modality(fusion):
+    """Each modality keeps all its clips; only a recording that has neither is refused."""
+    bags = pair([[0, 10], [], [0]], [[0], [10], []])
+    fused = fuse(bags, fusion)
+    assert {name: block.n_clips.tolist() for name, block in fused.modalities.items()} == {
+        "video": [2, 0, 1],
+        "audio": [1, 1, 0],
+    }
+    nothing = pair([[0], []], [[0], []])
+    np.testing.assert_array_equal(usable(nothing, fusion), [True, False])
+    with pytest.raises(StrategyError, match=r"1 of 2 recordings have neither video nor audio \(first: r1\)"):
+        fuse(nothing, fusion)
+
+
+def test_layers_of_both_modalities_must_be_as_many_to_be_joined():
+    """Their weights would be learnt together; apart they may differ."""
+    bags = Bags.from_arrays({"video": [np.zeros((2, 3, 4))], "audio": [np.zeros((2, 5, 4))]})
+    with pytest.raises(StrategyError, match="video have 3 layers and those of audio 5"):
+        fuse(bags, "early")
+    assert fuse(bags, "mid").modalities["audio"].n_layers == 5

@@ -14,8 +14,8 @@ from sklearn.metrics import (
     mean_absolute_error,
 )
 
-from poise.heads.statistics.bootstrap import bootstrap_groups
 from poise.heads.metrics import METRICS, compute_scores, count_confusion, quadratic_kappa, summarise
+from poise.heads.statistics.bootstrap import bootstrap_groups
 
 K = 4
 

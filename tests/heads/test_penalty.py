@@ -6,7 +6,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from poise.heads.exact.families import FAMILIES
-from poise.heads.exact.penalty import FALLBACK, PENALTIES, choose_penalty, inner_folds
+from poise.heads.exact.penalty import FALLBACK, PENALTIES, choose_penalty
+from poise.heads.inner import inner_folds
 from poise.heads.metrics import ranked_probability
 
 
@@ -25,8 +26,8 @@ class TestFamilies:
     @pytest.mark.parametrize("family", FAMILIES)
     def test_probabilities_are_those_of_ordered_levels(self, family):
         """They sum to 1, and none is below 0."""
-        X, ranks, _ = data()
-        fitted = FAMILIES[family](X, ranks, np.ones(len(X)), np.array([0.1, 10.0]), 3)
+        X, ranks, groups = data()
+        fitted = FAMILIES[family](X, ranks, np.ones(len(X)), np.array([0.1, 10.0]), 3, groups)
         proba = fitted.predict_proba(X[:7])
         assert proba.shape == (2, 7, 3)
         assert proba.min() >= 0
@@ -34,9 +35,9 @@ class TestFamilies:
 
     def test_frank_and_hall_fit_each_threshold_alone(self):
         """As scikit-learn does on whether a level is exceeded."""
-        X, ranks, _ = data(n_levels=4)
+        X, ranks, groups = data(n_levels=4)
         weights = np.random.default_rng(1).uniform(0.5, 2, len(X))
-        fitted = FAMILIES["frank-hall"](X, ranks, weights, np.array([0.5, 2.0]), 4)
+        fitted = FAMILIES["frank-hall"](X, ranks, weights, np.array([0.5, 2.0]), 4, groups)
         for model, penalty in enumerate((0.5, 2.0)):
             for level in range(3):
                 other = LogisticRegression(C=1 / penalty, tol=1e-10, max_iter=10_000)
@@ -47,10 +48,10 @@ class TestFamilies:
     @pytest.mark.parametrize("family", FAMILIES)
     def test_a_penalty_does_not_depend_on_those_beside_it(self, family):
         """Nine at once are each the one alone."""
-        X, ranks, _ = data()
+        X, ranks, groups = data()
         weights = np.ones(len(X))
-        many = FAMILIES[family](X, ranks, weights, PENALTIES, 3).predict_proba(X)
-        alone = FAMILIES[family](X, ranks, weights, PENALTIES[4:5], 3).predict_proba(X)
+        many = FAMILIES[family](X, ranks, weights, PENALTIES, 3, groups).predict_proba(X)
+        alone = FAMILIES[family](X, ranks, weights, PENALTIES[4:5], 3, groups).predict_proba(X)
         np.testing.assert_allclose(many[4], alone[0], atol=1e-9)
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from poise.errors import StrategyError
-from poise.heads.strategy import PARAMETERS, Strategy, make_grid
+from poise.heads.parameters import PARAMETERS
+from poise.heads.strategy import Strategy, make_grid
 
 
 @pytest.mark.parametrize(
@@ -42,9 +43,9 @@ def test_settings_have_their_own_types_and_their_order_does_not_matter():
         ("maen/early/corn", "no pooling 'maen'. Did you mean 'mean'"),
         ("mean/erly/corn", "no fusion 'erly'. Did you mean 'early'"),
         ("mean/early/logistc", "no head 'logistc'. Did you mean 'logistic'"),
-        ("mean/early/xyzzy", "no head 'xyzzy'. Known: softmax"),
+        ("mean/early/xyzzy", "no head 'xyzzy'. Known: cumulative"),
         ("mean/early/corn:hiden=3", "no setting 'hiden'. Did you mean 'hidden'"),
-        ("mean/early/logistic:hidden=3", "hidden is no setting of mean with logistic. It has: class_weight, C"),
+        ("mean/early/logistic:hidden=3", "hidden is no setting of mean with logistic. It has: class_weight, clips"),
         ("mean/early/corn:attention_dim=3", "attention_dim is no setting of mean with corn"),
         ("mean/early/corn:hidden=2.5", "hidden=2.5 of a strategy: expected a whole number from 0"),
         ("mean/early/corn:dropout=1", "dropout=1 of a strategy: expected a number from 0 below 1"),
@@ -52,16 +53,19 @@ def test_settings_have_their_own_types_and_their_order_does_not_matter():
         ("mean/early/corn:lr=1e30", "lr=1e30 of a strategy: expected a number above 0 to 1"),
         ("mean/early/coral:weight_decay=1e38", "expected a number from 0 to 1000"),
         ("mean/early/softmax:hidden=5000", "expected a whole number from 0 to 4096"),
-        ("mean/early/softmax:epochs=100001", "expected a whole number from 1 to 100000"),
+        ("mean/early/softmax:epochs=100001", "expected auto or a whole number from 1 to 100000"),
         ("mean/early/softmax:n_seeds=101", "expected a whole number from 1 to 100"),
         ("mean/early/lightgbm:shrinkage=1.5", "expected a number above 0 to 1"),
-        ("mean/early/ridge:alpha=1e-320", "expected a number from 1e-06 to 1e.06"),
+        ("mean/early/ridge:alpha=1e-320", "expected auto or a number from 1e-06 to 1e.06"),
         ("mean/early/corn:lr=nan", "expected a number above 0"),
         ("mean/early/corn:lr=inf", "expected a number above 0"),
         ("mean/early/corn:class_weight=equal", "expected none or balanced"),
         ("mean/early/corn:hidden", "'hidden' is not a setting. Expected name=value"),
         ("mean/early/corn:hidden=1,hidden=2", "hidden is given twice"),
-        ("attention/early/ridge", "Attention pooling does not go with the head ridge.*head softmax, coral or corn"),
+        (
+            "attention/early/ridge",
+            "Attention pooling does not go with the head ridge.*head softmax, coral, corn or regression",
+        ),
     ],
 )
 def test_wrong_strategy_is_refused_with_the_way_out(text, message):

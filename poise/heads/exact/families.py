@@ -13,7 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from poise.heads.exact.one_score import fit_one_score
+from poise.heads.exact.ridge import fit_cutpoints, fit_ridge_scores
 from poise.heads.exact.softmax import fit_softmax
+from poise.heads.exact.span import Span
 from poise.heads.ordinal import proba_from_cumulative, sigmoid, softmax
 
 
@@ -22,6 +24,9 @@ class LinearModels(Protocol):
 
     def predict_proba(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
         """Probabilities of shape (n_models, n_rows, n_levels), from rows of shape (n_rows, n_features)."""
+
+    def lift(self, span: Span, length: float) -> LinearModels:
+        """The same models for the columns that the span was made of, ``length`` times as long."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -43,6 +48,10 @@ class Thresholds:
         scores = rows @ self.coef.transpose(0, 2, 1)  # (n_models, n_rows, n_scores)
         return proba_from_cumulative(sigmoid(scores - self.cuts[:, None, :]))
 
+    def lift(self, span: Span, length: float) -> Thresholds:
+        """See :class:`LinearModels`."""
+        return Thresholds(coef=span.lift(self.coef) / length, cuts=self.cuts)
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Logits:
@@ -61,6 +70,11 @@ class Logits:
         """See :class:`LinearModels`."""
         return softmax(rows @ self.coef + self.intercept[:, None, :])
 
+    def lift(self, span: Span, length: float) -> Logits:
+        """See :class:`LinearModels`."""
+        coef = span.lift(self.coef.transpose(0, 2, 1)).transpose(0, 2, 1) / length
+        return Logits(coef=coef, intercept=self.intercept)
+
 
 def fit_cumulative(
     rows: NDArray[np.float64],
@@ -68,6 +82,7 @@ def fit_cumulative(
     weights: NDArray[np.float64],
     penalties: NDArray[np.float64],
     n_levels: int,
+    _groups: NDArray[np.generic],
 ) -> Thresholds:
     """Proportional odds (McCullagh 1980, doi:10.1111/j.2517-6161.1980.tb01109.x) for several penalties.
 
@@ -81,6 +96,8 @@ def fit_cumulative(
         Above 0.
     n_levels : int
         2 or more.
+    _groups : ndarray of shape (n_rows,)
+        Not used; `fit_ridge` leaves groups out.
     """
     found = fit_one_score("cumulative", rows, *_repeat(ranks, weights, len(penalties)), penalties, n_levels=n_levels)
     return Thresholds(coef=found.coef[:, None, :], cuts=found.cuts)
@@ -92,6 +109,7 @@ def fit_all_threshold(
     weights: NDArray[np.float64],
     penalties: NDArray[np.float64],
     n_levels: int,
+    _groups: NDArray[np.generic],
 ) -> Thresholds:
     """The logistic losses of all thresholds (Rennie, Srebro 2005), which is linear CORAL; as :func:`fit_cumulative`."""
     found = fit_one_score("all-threshold", rows, *_repeat(ranks, weights, len(penalties)), penalties, n_levels=n_levels)
@@ -104,6 +122,7 @@ def fit_frank_hall(
     weights: NDArray[np.float64],
     penalties: NDArray[np.float64],
     n_levels: int,
+    _groups: NDArray[np.generic],
 ) -> Thresholds:
     """A logistic regression for each threshold (Frank, Hall 2001, doi:10.1007/3-540-44795-4_13)."""
     above = (ranks > np.arange(n_levels - 1)[:, None]).astype(np.int64)  # (n_levels - 1, n_rows)
@@ -125,22 +144,43 @@ def fit_multinomial(
     weights: NDArray[np.float64],
     penalties: NDArray[np.float64],
     n_levels: int,
+    _groups: NDArray[np.generic],
 ) -> Logits:
     """Multinomial logistic regression, as :func:`fit_cumulative`."""
     found = fit_softmax(rows, *_repeat(ranks, weights, len(penalties)), penalties, n_levels=n_levels)
     return Logits(coef=found.coef, intercept=found.intercept)
 
 
+def fit_ridge(
+    rows: NDArray[np.float64],
+    ranks: NDArray[np.int64],
+    weights: NDArray[np.float64],
+    penalties: NDArray[np.float64],
+    n_levels: int,
+    groups: NDArray[np.generic],
+) -> Thresholds:
+    """Ridge regression on the ranks, its cutpoints learnt from groups left out; as :func:`fit_cumulative`."""
+    coef, intercept, unseen = fit_ridge_scores(rows, ranks, weights, penalties, groups)
+    cuts = [fit_cutpoints(scores, ranks, weights, n_levels) for scores in unseen]
+    slope = np.array([one for one, _ in cuts])
+    return Thresholds(
+        coef=(slope[:, None] * coef)[:, None, :],
+        cuts=np.stack([some for _, some in cuts]) - (slope * intercept)[:, None],
+    )
+
+
 FitLinear = Callable[
-    [NDArray[np.float64], NDArray[np.int64], NDArray[np.float64], NDArray[np.float64], int], LinearModels
+    [NDArray[np.float64], NDArray[np.int64], NDArray[np.float64], NDArray[np.float64], int, NDArray[np.generic]],
+    LinearModels,
 ]
-"""From rows, ranks, weights, penalties and the number of levels."""
+"""From rows, ranks, weights, penalties, the number of levels and groups."""
 
 FAMILIES: dict[str, FitLinear] = {
     "cumulative": fit_cumulative,
     "all-threshold": fit_all_threshold,
     "frank-hall": fit_frank_hall,
     "logistic": fit_multinomial,
+    "ridge": fit_ridge,
 }
 """Every family by the name of its head."""
 

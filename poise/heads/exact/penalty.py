@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
 
 from poise.heads.exact.families import FAMILIES
-from poise.heads.exact.span import Span
+from poise.heads.exact.span import MOST_AXES, Span
+from poise.heads.inner import N_FOLDS, inner_folds
 from poise.heads.metrics import ranked_probability
 from poise.heads.scaling import Standardiser
 
@@ -19,8 +18,6 @@ PENALTIES = np.geomspace(0.01, 100, 9)
 
 FALLBACK = 1.0
 """Where nothing can be held out: one group alone, or none whose absence leaves two levels."""
-
-N_FOLDS = 4
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -35,11 +32,14 @@ class PenaltyChoice:
     losses : ndarray of shape (n_penalties,), float64
         Weighted mean ranked probability score of held-out rows, divided by the number of levels less one; NaN where
         nothing could be held out.
+    held_out : ndarray of shape (n_rows, n_levels), float64, or None
+        Probabilities of held-out rows under the choice; NaN in rows that were not. None where nothing was.
     """
 
     penalty: float
     penalties: NDArray[np.float64]
     losses: NDArray[np.float64]
+    held_out: NDArray[np.float64] | None = None
 
 
 def choose_penalty(
@@ -52,6 +52,7 @@ def choose_penalty(
     penalties: NDArray[np.float64] = PENALTIES,
     n_folds: int = N_FOLDS,
     random_state: int = 0,
+    most: int = MOST_AXES,
 ) -> PenaltyChoice:
     """The penalty that predicts held-out groups best.
 
@@ -60,7 +61,7 @@ def choose_penalty(
 
     Parameters
     ----------
-    family : {"cumulative", "all-threshold", "frank-hall", "logistic"}
+    family : {"cumulative", "all-threshold", "frank-hall", "logistic", "ridge"}
     X : ndarray of shape (n_rows, n_features)
         Pooled features, not standardised.
     ranks : ndarray of shape (n_rows,), int64
@@ -73,13 +74,15 @@ def choose_penalty(
     n_folds : int
         Fewer if there are fewer groups.
     random_state : int
+    most : int
+        Principal axes that a model sees, at most.
 
     Returns
     -------
     PenaltyChoice
     """
     n_levels = int(ranks.max()) + 1
-    total, mass = np.zeros(len(penalties)), 0.0
+    held_out = np.full((len(penalties), len(ranks), n_levels), np.nan)
     for train, test in inner_folds(ranks, groups, n_folds=n_folds, random_state=random_state):
         counted = train[weights[train] > 0]
         present = np.unique(ranks[counted])
@@ -87,35 +90,15 @@ def choose_penalty(
             continue
         scaling = Standardiser.fit(X[counted], weights[counted])
         length = np.sqrt(len(scaling.kept))
-        span = Span.of(scaling.transform(X[counted]) / length)
-        fitted = FAMILIES[family](
-            span.train, np.searchsorted(present, ranks[counted]), weights[counted], penalties, len(present)
-        )
+        span = Span.of(scaling.transform(X[counted]) / length, most=most)
+        own = np.searchsorted(present, ranks[counted])
+        fitted = FAMILIES[family](span.train, own, weights[counted], penalties, len(present), groups[counted])
         proba = np.zeros((len(penalties), len(test), n_levels))
         proba[:, :, present] = fitted.predict_proba(span.project(scaling.transform(X[test]) / length))
-        total += (ranked_probability(proba, ranks[test]) * weights[test]).sum(1)
-        mass += weights[test].sum()
-    if not mass:
+        held_out[:, test] = proba
+    told = np.flatnonzero(np.isfinite(held_out[0, :, 0]) & (weights > 0))
+    if not len(told):
         return PenaltyChoice(penalty=FALLBACK, penalties=penalties, losses=np.full(len(penalties), np.nan))
-    losses = total / mass
-    best = np.flatnonzero(losses <= losses.min() * (1 + 1e-9))[-1]
-    return PenaltyChoice(penalty=float(penalties[best]), penalties=penalties, losses=losses)
-
-
-def inner_folds(
-    ranks: NDArray[np.int64], groups: NDArray[np.generic], *, n_folds: int, random_state: int
-) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Training and test rows of each fold, groups kept together and levels spread as evenly as that allows.
-
-    None with fewer than two groups. A fold that came out without test rows is left out.
-    """
-    n_groups = len(np.unique(groups))
-    if n_groups < 2:
-        return []
-    n = min(n_folds, n_groups)
-    splitter = StratifiedGroupKFold(n, shuffle=True, random_state=random_state)
-    if np.bincount(ranks).max() < n:  # scikit-learn refuses to stratify fewer rows of every level than folds
-        splitter = GroupKFold(n, shuffle=True, random_state=random_state)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "The least populated class", UserWarning)  # it need not be in every fold
-        return [(train, test) for train, test in splitter.split(ranks, ranks, groups) if len(test) and len(train)]
+    losses = ranked_probability(held_out[:, told], ranks[told]) @ weights[told] / weights[told].sum()
+    best = int(np.flatnonzero(losses <= losses.min() * (1 + 1e-9))[-1])
+    return PenaltyChoice(penalty=float(penalties[best]), penalties=penalties, losses=losses, held_out=held_out[best])

@@ -6,7 +6,7 @@ decoding live in `poise.heads.ordinal`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -15,9 +15,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from poise.errors import BundleError
+from poise.heads.inputs import Shapes
 from poise.heads.ordinal import compute_loss, decode_logits, n_outputs
-from poise.heads.scaling import Projection
+from poise.heads.parameters import LEARNT_POOLINGS, HeadSettings
+from poise.heads.problem import Fit, Problem, even_shares
+from poise.heads.scaling import Projection, Standardiser
 from poise.heads.state import get_array
+from poise.heads.tabular import read_scaling
+from poise.store.bags import Bags, ModalityBags
 
 _FULL_BATCH = 512
 _BATCH = 256
@@ -50,90 +56,107 @@ class NetworkHead:
     Attributes
     ----------
     head : {"softmax", "coral", "corn"}
+    standardiser : Standardiser
     projection : Projection
     weights : dict of str to tensor
         Weights of all seeds, the seed being the first axis.
     """
 
     head: str
+    standardiser: Standardiser
     projection: Projection
     weights: dict[str, torch.Tensor]
 
     @classmethod
-    def fit(
-        cls,
-        X: NDArray[np.float64],
-        offsets: NDArray[np.int64],
-        ranks: NDArray[np.int64],
-        sample_weights: NDArray[np.float64],
-        settings: NetworkSettings,
-    ) -> NetworkHead:
-        """Train on standardised rows.
-
-        Parameters
-        ----------
-        X : ndarray of shape (n_rows, dim), float64
-            Clips of all recordings for attention, else one row for each recording.
-        offsets : ndarray of shape (n_recordings + 1,), int64
-        ranks : ndarray of shape (n_recordings,), int64
-        sample_weights : ndarray of shape (n_recordings,), float64
-        settings : NetworkSettings
-        """
-        row_weights = np.repeat(sample_weights, np.diff(offsets))
+    def fit(cls, problem: Problem, settings: NetworkSettings) -> NetworkHead:
+        """Train on one problem."""
+        block = only_block(problem.inputs)
+        row_weights = np.repeat(problem.weights, block.n_clips)
+        standardiser = Standardiser.fit(block.values, row_weights)
+        X = standardiser.transform(block.values)
         projection = Projection.fit(X, row_weights, n_components=settings.n_components)
         rows = torch.from_numpy(projection.transform(X)).float()
-        with _one_thread() if len(ranks) <= _FULL_BATCH else nullcontext():
-            weights = _train(rows, offsets, torch.from_numpy(ranks), sample_weights, settings)
-        return cls(head=settings.head, projection=projection, weights=weights)
+        with _one_thread() if len(problem.ranks) <= _FULL_BATCH else nullcontext():
+            weights = _train(rows, block.offsets, torch.from_numpy(problem.ranks), problem.weights, settings)
+        return cls(head=settings.head, standardiser=standardiser, projection=projection, weights=weights)
 
     @classmethod
     def from_arrays(
         cls, arrays: Mapping[str, NDArray[Any]], *, settings: NetworkSettings, n_features: int
     ) -> NetworkHead:
         """Rebuild from what `arrays` gave."""
-        components = get_array(arrays, "projection.components", (n_features, None))
-        projection = Projection(
-            center=get_array(arrays, "projection.center", (n_features,)).astype(np.float32),
-            components=components.astype(np.float32),
-        )
-        shapes = _shapes(settings, components.shape[1])
+        standardiser, projection, n_seen = read_scaling(arrays, n_features=n_features)
+        if projection is None:
+            raise BundleError("The model has no array 'projection.components'. Train it again.")
         weights = {
             name: torch.from_numpy(np.array(get_array(arrays, name, (settings.n_seeds, *shape)), dtype=np.float32))
-            for name, shape in shapes.items()
+            for name, shape in _shapes(settings, n_seen).items()
         }
-        return cls(head=settings.head, projection=projection, weights=weights)
+        return cls(head=settings.head, standardiser=standardiser, projection=projection, weights=weights)
 
-    def predict_proba(self, X: NDArray[np.float64], offsets: NDArray[np.int64], /) -> NDArray[np.float64]:
+    def predict_proba(self, inputs: Bags) -> NDArray[np.float64]:
         """Probabilities of shape (n_recordings, n_classes), the mean over seeds."""
         weights = self._exact_weights()
-        logits = [forward(weights, rows, owners)[0] for rows, owners in self._batches(X, offsets)]
+        logits = [forward(weights, rows, owners)[0] for rows, owners in self._batches(only_block(inputs))]
         stacked = torch.cat(logits, dim=1).numpy()  # (n_seeds, n_recordings, n_outputs)
         return np.asarray(decode_logits(self.head, stacked).mean(axis=0))
 
-    def attention(self, X: NDArray[np.float64], offsets: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Weight of each clip within its recording, the mean over seeds, shape (n_clips_total,)."""
+    def attention(self, inputs: Bags) -> dict[str, NDArray[np.float64]]:
+        """Share of each clip in its recording's prediction, the mean over seeds."""
+        if "attention.keys" not in self.weights:
+            return even_shares(inputs)
         found, weights = [], self._exact_weights()
-        for rows, owners in self._batches(X, offsets):
+        for rows, owners in self._batches(only_block(inputs)):
             shares = forward(weights, rows, owners)[1]  # (n_seeds, n_recordings, n_clips)
             found.append(shares.mean(dim=0)[owners, torch.arange(len(rows))].numpy())
-        return np.concatenate(found)
+        return {next(iter(inputs.modalities)): np.concatenate(found)}
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Learnt numbers by name."""
-        projection = {"projection.center": self.projection.center, "projection.components": self.projection.components}
-        return projection | {name: weight.numpy() for name, weight in self.weights.items()}
+        parts = {"standardiser": self.standardiser.arrays(), "projection": self.projection.arrays()}
+        named = {f"{part}.{name}": array for part, arrays in parts.items() for name, array in arrays.items()}
+        return named | {name: weight.numpy() for name, weight in self.weights.items()}
 
     def _exact_weights(self) -> dict[str, torch.Tensor]:
         """In float64 a prediction does not depend on which others are made beside it."""
         return {name: weight.double() for name, weight in self.weights.items()}
 
-    def _batches(
-        self, X: NDArray[np.float64], offsets: NDArray[np.int64]
-    ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        n = len(offsets) - 1
-        rows = torch.from_numpy(self.projection.transform(X))
-        for first in range(0, n, _BATCH):
-            yield _take(rows, offsets, np.arange(first, min(first + _BATCH, n)))
+    def _batches(self, block: ModalityBags) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        rows = torch.from_numpy(self.projection.transform(self.standardiser.transform(block.values)))
+        for first in range(0, len(block), _BATCH):
+            yield _take(rows, block.offsets, np.arange(first, min(first + _BATCH, len(block))))
+
+
+def fit_networks(problems: Sequence[Problem], settings: HeadSettings) -> list[Fit]:
+    """Train the networks of several problems."""
+    return [Fit(head=NetworkHead.fit(one, _network(settings, one.n_classes, one.seed))) for one in problems]
+
+
+def read_networks(
+    arrays: Mapping[str, NDArray[Any]], settings: HeadSettings, *, shapes: Shapes, n_classes: int
+) -> NetworkHead:
+    """Rebuild a head from what its `arrays` gave."""
+    n_features = next(iter(shapes.values()))[1]
+    return NetworkHead.from_arrays(arrays, settings=_network(settings, n_classes, 0), n_features=n_features)
+
+
+def only_block(inputs: Bags) -> ModalityBags:
+    """The one block of inputs that have no more."""
+    (block,) = inputs.modalities.values()
+    return block
+
+
+def _network(settings: HeadSettings, n_classes: int, seed: int) -> NetworkSettings:
+    names = ("hidden", "dropout", "lr", "weight_decay", "n_seeds")
+    return NetworkSettings(
+        head=settings.head,
+        n_classes=n_classes,
+        attention_dim=settings["attention_dim"] if settings.pooling in LEARNT_POOLINGS else 0,
+        epochs=int(settings.number("epochs") or 40),
+        n_components=int(settings.number("n_components") or 64),
+        random_state=seed,
+        **{name: settings[name] for name in names},
+    )
 
 
 def forward(
