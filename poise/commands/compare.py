@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from poise.store import Bags
 
 DEFAULT_POOLINGS = "mean,mean-std,attention"
-DEFAULT_HEADS = "ridge,corn"
+DEFAULT_HEADS = "cumulative,corn"
 
 CvOption = Annotated[
     list[str] | None,
@@ -53,7 +53,8 @@ RepeatsOption = Annotated[int, typer.Option("--repeats", min=1, help="Repeats wi
 def register(app: typer.Typer) -> None:
     """Add ``compare`` to the command line."""
     app.command(
-        "compare", epilog="Example: poise compare manifest.csv --store features --pool mean,attention --head ridge,corn"
+        "compare",
+        epilog="Example: poise compare manifest.csv --store features --pool mean,attention --head cumulative,corn",
     )(compare_command)
 
 
@@ -66,17 +67,25 @@ def compare_command(
     labels: LabelsOption = None,
     pool: Annotated[
         str | None,
-        typer.Option("--pool", metavar="NAMES", help="mean, mean-std, attention; several with commas. Default: all."),
+        typer.Option(
+            "--pool",
+            metavar="NAMES",
+            help=f"mean, mean-std, max, attention, gated-attention; several with commas. Default: {DEFAULT_POOLINGS}.",
+        ),
     ] = None,
     fusion: Annotated[
-        str, typer.Option("--fusion", metavar="NAMES", help="video, audio, early; auto takes all there is.")
+        str,
+        typer.Option(
+            "--fusion", metavar="NAMES", help="video, audio, early, mid, gated, late; auto takes all there is."
+        ),
     ] = "auto",
     head: Annotated[
         str | None,
         typer.Option(
             "--head",
             metavar="NAMES",
-            help=f"softmax, coral, corn, logistic, ridge, lightgbm; several with commas. Default: {DEFAULT_HEADS}.",
+            help="Exact: cumulative, all-threshold, frank-hall, logistic, ridge; neural: softmax, coral, corn, "
+            f"regression; trees: lightgbm. Several with commas. Default: {DEFAULT_HEADS}.",
         ),
     ] = None,
     strategy: Annotated[

@@ -30,9 +30,10 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add ``train`` to the command line."""
-    app.command("train", epilog="Example: poise train manifest.csv --store features --out model.zip --head corn")(
-        train_command
-    )
+    app.command(
+        "train",
+        epilog="Example: poise train manifest.csv --store features --out model.zip --pool attention --head corn",
+    )(train_command)
 
 
 def train_command(
@@ -43,13 +44,23 @@ def train_command(
     video: VideoSetOption = None,
     audio: AudioSetOption = None,
     labels: LabelsOption = None,
-    pool: Annotated[str, typer.Option("--pool", metavar="NAME", help="mean, mean-std or attention.")] = "mean",
+    pool: Annotated[
+        str, typer.Option("--pool", metavar="NAME", help="mean, mean-std, max, attention or gated-attention.")
+    ] = "mean",
     fusion: Annotated[
-        str, typer.Option("--fusion", metavar="NAME", help="video, audio, early; auto takes all there is.")
+        str,
+        typer.Option(
+            "--fusion", metavar="NAME", help="video, audio, early, mid, gated or late; auto takes all there is."
+        ),
     ] = "auto",
     head: Annotated[
-        str, typer.Option("--head", metavar="NAME", help="softmax, coral, corn, logistic, ridge or lightgbm.")
-    ] = "ridge",
+        str,
+        typer.Option(
+            "--head",
+            metavar="NAME",
+            help="cumulative, all-threshold, frank-hall, logistic, ridge, softmax, coral, corn, regression or lightgbm.",
+        ),
+    ] = "cumulative",
     strategy: Annotated[
         str | None,
         typer.Option("--strategy", metavar="SPEC", help="In place of the three, as mean/early/corn:hidden=64."),

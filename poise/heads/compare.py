@@ -13,14 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from poise.errors import StrategyError
-from poise.heads.baselines import make_baselines
 from poise.heads.cautions import find_cautions
+from poise.heads.contestants import Contest, baseline_strategy, columns_of, gather_contestants
 from poise.heads.defaults import Defaults, choose_defaults
-from poise.heads.fusion import available_fusions, modalities_of, usable
+from poise.heads.fusion import modalities_of, usable
 from poise.heads.leaderboard import LeaderboardRow, score_predictions
 from poise.heads.splits import Fold, Protocol, hash_folds, make_folds
 from poise.heads.strategy import Strategy
-from poise.heads.validate import OutOfFold, cross_validate, predict_out_of_fold
+from poise.heads.validate import OutOfFold
 from poise.manifest import Manifest
 from poise.store.bags import Bags
 
@@ -35,9 +35,6 @@ class _Splitting(TypedDict):
     keys: Sequence[str]
     repeats: int
     seed: int
-
-
-_Validate = Callable[[Sequence[Fold], Callable[[], None]], OutOfFold]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -138,37 +135,47 @@ def compare(
     """
     _check_asked(bags, manifest, strategies, repeats, seed)
     strategies = list(dict.fromkeys(strategies))
-    baseline = Strategy(pooling="mean", fusion=_baseline_fusion(bags, strategies), head="ridge")
-    rows, warnings = _usable_rows(bags, [*strategies, baseline])
+    rows, warnings = _usable_rows(bags, [*strategies, baseline_strategy(bags, strategies)])
     scored = "all" if score == "all" or not manifest.is_copy.any() else "originals"
     keep = rows[~manifest.is_copy[rows]] if scored == "originals" else rows
     if not len(keep):
         raise StrategyError(f"None of the {len(rows)} usable recordings is an original. Score copies too: --score all.")
-    cluster = "speaker" if _all_given(manifest.speakers) else "source"
+    cluster = "speaker" if "speaker" in columns_of(manifest) else "source"
     splitting: _Splitting = {"rows": rows, "keys": bags.keys, "repeats": repeats, "seed": seed}
     default = Defaults(protocols=tuple(protocols)) if protocols else choose_defaults(manifest, **splitting)
     chosen = default.protocols
     warnings += [default.note] if default.note else []
     warnings += find_cautions(manifest, bags.keys, chosen, hindrance=default.hindrance)
-    folds = {str(one): make_folds(one, manifest, **splitting) for one in chosen}
-    contestants = _gather(bags, manifest, strategies, baseline, chosen, cluster, scored, seed)
+    warnings += _on_centering(strategies)
+    folds = {one: make_folds(one, manifest, **splitting) for one in chosen}
+    contestants = gather_contestants(
+        Contest(bags=bags, manifest=manifest, seed=seed),
+        strategies,
+        columns=_telling_columns(manifest, chosen, cluster),
+        counted=np.ones(len(manifest), dtype=bool) if scored == "all" else ~manifest.is_copy,
+    )
     count = _Counter(progress, sum(len(each) for each in folds.values()) * len(contestants))
     board, predictions = [], {}
     for protocol, splits in folds.items():
         lines = []
-        for name, (validate, is_baseline) in contestants.items():
-            found = validate(splits, lambda text=f"{protocol}  {name}": count.step(text))  # type: ignore[misc]
-            predictions[name, protocol] = found
-            lines.append(
-                score_predictions(
-                    found, manifest, keep=keep, strategy=name, protocol=protocol, cluster=cluster, seed=seed,
-                    baseline=is_baseline,
-                )
-            )  # fmt: skip
+        for one in contestants:
+            found = one.validate(protocol, splits, lambda text=f"{protocol}  {one.name}": count.step(text))  # type: ignore[misc]
+            predictions[one.name, str(protocol)] = found
+            line = score_predictions(
+                found,
+                manifest,
+                keep=keep,
+                strategy=one.name,
+                protocol=str(protocol),
+                cluster=cluster,
+                seed=seed,
+                baseline=one.baseline,
+            )
+            lines.append(line)
         board += sorted(lines, key=_place)
     return Comparison(
         rows=board,
-        folds=folds,
+        folds={str(protocol): splits for protocol, splits in folds.items()},
         predictions=predictions,
         manifest=manifest,
         scored_rows=keep,
@@ -203,39 +210,21 @@ class _Counter:
             self._progress(self._done, self._total, text)
 
 
-def _gather(
-    bags: Bags,
-    manifest: Manifest,
-    strategies: Sequence[Strategy],
-    baseline: Strategy,
-    protocols: Sequence[Protocol],
-    cluster: str,
-    scored: str,
-    seed: int,
-) -> dict[str, tuple[_Validate, bool]]:
-    """How each line of the board is validated, baselines first, and whether it is one."""
-    labels, n_classes = manifest.labels, manifest.n_classes
-    # without speakers or copies every source is its own group and says nothing
+def _telling_columns(manifest: Manifest, protocols: Sequence[Protocol], cluster: str) -> list[str]:
+    """Columns whose value alone may tell the label; without speakers or copies every source is its own group."""
     columns = [cluster] if cluster == "speaker" or manifest.is_copy.any() else []
     columns += [one.column for one in protocols if one.column not in ("", "source", "speaker")]
-    groups = {column: manifest.groups(column) for column in dict.fromkeys(columns)}
-    counted = np.ones(len(manifest), dtype=bool) if scored == "all" else ~manifest.is_copy
-    found: dict[str, tuple[_Validate, bool]] = {}
-    for name, predict in make_baselines(n_classes, groups, counted=counted).items():
-        found[name] = (
-            lambda folds, step, predict=predict: predict_out_of_fold(  # type: ignore[misc]
-                predict, labels, folds, n_classes=n_classes, on_fold=step
-            ),
-            True,
-        )
-    for strategy in [baseline, *(one for one in strategies if one != baseline)]:
-        found[str(strategy)] = (
-            lambda folds, step, strategy=strategy: cross_validate(  # type: ignore[misc]
-                strategy, bags, labels, folds, n_classes=n_classes, seed=seed, on_fold=step
-            ),
-            strategy is baseline,
-        )
-    return found
+    return list(dict.fromkeys(columns))
+
+
+def _on_centering(strategies: Sequence[Strategy]) -> list[str]:
+    centered = [str(one) for one in strategies if one.settings["center"] != "none"]
+    if not centered:
+        return []
+    return [
+        f"{', '.join(centered)}: every recording is compared with the others of its group, those that are predicted "
+        "included. The figures hold where several recordings of a new group come together, not for a single one."
+    ]
 
 
 def _usable_rows(bags: Bags, strategies: Sequence[Strategy]) -> tuple[NDArray[np.int64], list[str]]:
@@ -257,18 +246,6 @@ def _usable_rows(bags: Bags, strategies: Sequence[Strategy]) -> tuple[NDArray[np
         f"{left} are left out of the whole comparison, so that all strategies are scored on the same ones: "
         f"{', '.join(lacking)}. To use them, choose a --fusion that they have."
     ]
-
-
-def _baseline_fusion(bags: Bags, strategies: Sequence[Strategy]) -> str:
-    """The richest fusion among those compared: a baseline must not cost recordings."""
-    asked = {strategy.fusion for strategy in strategies}
-    for strategy in strategies:
-        modalities_of(strategy.fusion, bags)
-    return next(fusion for fusion in [*available_fusions(bags), *sorted(asked)] if fusion in asked)
-
-
-def _all_given(values: NDArray[np.str_] | None) -> bool:
-    return values is not None and bool((values != "").all())
 
 
 def _place(row: LeaderboardRow) -> tuple[bool, float]:

@@ -179,6 +179,19 @@ def bound_groups(manifest: Manifest, column: str, *, keys: Sequence[str] | None 
     return np.unique(lowest[parts], return_inverse=True)[1].astype(np.int64)
 
 
+def harshest_groups(manifest: Manifest, keys: Sequence[str]) -> NDArray[np.int64]:
+    """Number of the group of each row by speaker where every row has one and there are two or more, else by source.
+
+    What a head that is trained on everything holds out to choose its settings, whatever it was validated with.
+    """
+    people = manifest.speakers
+    if people is not None and (people != "").all():
+        found = bound_groups(manifest, "speaker", keys=keys)
+        if len(set(found.tolist())) > 1:
+            return found
+    return bound_groups(manifest, "source", keys=keys)
+
+
 def hash_folds(folds: Sequence[Fold], manifest: Manifest) -> str:
     """Name of a set of folds: 16 hexadecimal digits that change when any recording changes sides."""
     sides = [

@@ -12,7 +12,7 @@ import numpy as np
 from poise.heads.classifier import ClipClassifier
 from poise.heads.compare import Comparison, Progress, compare
 from poise.heads.fusion import usable
-from poise.heads.splits import Protocol
+from poise.heads.splits import Protocol, harshest_groups
 from poise.heads.strategy import Strategy
 from poise.heads.validate import derive_state
 from poise.manifest import Manifest
@@ -82,6 +82,7 @@ def train(
     OutputError
         The bundle cannot be written.
     """
+    model = ClipClassifier.from_strategy(strategy, random_state=derive_state(seed))  # refuses what cannot be served
     found = compare(
         bags,
         manifest,
@@ -93,8 +94,7 @@ def train(
         progress=progress,
     )
     rows = np.flatnonzero(usable(bags, strategy.fusion))
-    model = ClipClassifier.from_strategy(strategy, random_state=derive_state(seed))
-    model.fit(bags[rows], manifest.labels[rows])
+    model.fit(bags[rows], manifest.labels[rows], groups=harshest_groups(manifest, bags.keys)[rows])
     speakers = manifest.speakers
     bundle = Bundle(
         label_names=manifest.label_names,

@@ -59,8 +59,8 @@ def test_baselines_come_first_then_the_best(comparison):
     for protocol in ("stratified:4", "logo:speaker"):
         rows = [row for row in comparison.rows if row.protocol == protocol]
         names = [row.strategy for row in rows if row.baseline]
-        assert names == ["majority", "prior", "group-only:speaker", "mean/early/ridge"]
-        assert [row.baseline for row in rows] == [True] * 4 + [False] * 2
+        assert names == ["majority", "prior", "group-only:speaker", "duration-only", "mean/early/ridge"]
+        assert [row.baseline for row in rows] == [True] * 5 + [False] * 2
         kappa = [row.metrics.values["qwk"] for row in rows if not row.baseline]
         assert kappa == sorted(kappa, reverse=True)
         assert kappa[0] > 0.6
@@ -97,7 +97,7 @@ def test_recordings_that_a_strategy_cannot_use_are_left_out_for_all():
     alone = compare(partial, manifest, strategies=STRATEGIES[1:], protocols=PROTOCOLS[:1])
     assert {row.n for row in alone.rows} == {40}
     assert [text for text in alone.warnings if "left out" in text] == []
-    assert alone.rows[3].strategy == "mean/video/ridge"
+    assert alone.rows[4].strategy == "mean/video/ridge"
 
 
 def test_progress_counts_every_fit():
@@ -150,7 +150,7 @@ def test_study_holds_leaderboard_predictions_and_splits(tmp_path, comparison):
     assert board["splits"]["logo:speaker"] == splits["protocols"]["logo:speaker"]["hash"]
     with open(folder / "predictions.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == 52 * 2 * 2 * 6
+    assert len(rows) == 52 * 2 * 2 * 7
     names = ("mean/early/logistic", "logo:speaker")
     own = [r for r in rows if (r["strategy"], r["protocol"]) == names]
     own = [r for r in own if r["scored"] == "1"]

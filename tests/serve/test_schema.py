@@ -100,7 +100,7 @@ WRONG = [
     ("head.classes", [0, 1, 1], "head.classes"),
     ("head.classes", [0, 1, 2**65], "head.classes"),
     ("head.classes", [2, 1, 0], "head.classes"),
-    ("head.classes", [0, 1], "cutpoints"),
+    ("head.classes", [0, 1], "'cuts' has the shape"),
     ("head.modalities", ["video", "audio"], "head.modalities"),
     ("head.modalities", {}, "head.modalities"),
     ("head.modalities", {"video": "30", "audio": 1}, "head.modalities.video"),
@@ -241,7 +241,7 @@ def doubled(content: bytes) -> bytes:
     """The same weights with one name twice in the header."""
     size = int.from_bytes(content[:8], "little")
     header = content[8 : 8 + size].rstrip()
-    name, entry = re.search(rb'("head\.slope"):(\{[^}]*\})', header).groups()  # type: ignore[union-attr]
+    name, entry = re.search(rb'("head\.cuts"):(\{[^}]*\})', header).groups()  # type: ignore[union-attr]
     header = header[:-1] + b"," + name + b":" + entry + b"}"
     header += b" " * (-len(header) % 8)
     return len(header).to_bytes(8, "little") + header + content[8 + size :]
@@ -260,13 +260,12 @@ def changed_array(name: str, change: Callable[[Any], Any]) -> Callable[[bytes], 
     [
         (doubled, "a name stands twice|duplicate"),
         (changed_array("head.coef", lambda a: a * 0 + 1e308), "'coef' holds"),
-        (changed_array("head.cutpoints", lambda a: a[::-1]), "rising cutpoints"),
-        (changed_array("head.slope", lambda a: a * 0 - 1), "slope from 0 on"),
+        (changed_array("head.cuts", lambda a: a[::-1]), "expected rising ones"),
         (changed_array("head.coef", lambda a: a.astype(bool)), "not all finite numbers"),
-        (changed_array("head.coef", lambda a: a[:3]), "'coef' has the shape"),
-        (changed_array("standardiser.scale", lambda a: a * 0), "standardisation is damaged"),
-        (changed_array("standardiser.kept", lambda a: a[::-1]), "standardisation is damaged"),
-        (changed_array("standardiser.kept", lambda a: a - 1), "columns that"),
+        (changed_array("head.coef", lambda a: a[:, :3]), "'coef' has the shape"),
+        (changed_array("head.standardiser.scale", lambda a: a * 0), "standardisation is damaged"),
+        (changed_array("head.standardiser.kept", lambda a: a[::-1]), "standardisation is damaged"),
+        (changed_array("head.standardiser.kept", lambda a: a - 1), "columns that"),
         (lambda content: content[:0], "cannot be read"),
         (lambda content: content[:20], "cannot be read"),
         (lambda content: b"\xff" * 8 + content[8:], "cannot be read"),
