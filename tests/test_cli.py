@@ -160,7 +160,7 @@ def test_train_and_predict_carry_one_recording_to_a_level(media: Path, tmp_path:
         "train", media / "manifest.csv", "--store", tmp_path / "s", "--out", model, "--cv", "stratified:2", "--json"
     )
     assert trained.exit_code == 0, trained.output
-    assert json.loads(trained.stdout)["strategy"] == "mean/early/ridge"
+    assert json.loads(trained.stdout)["strategy"] == "mean/early/cumulative"
     (tmp_path / "bad.mp4").write_text("no film")
     result = poise("predict", media / "r0.mp4", tmp_path / "bad.mp4", "--model", model, "--json")
     assert result.exit_code == 3

@@ -58,7 +58,8 @@ def train_command(
         typer.Option(
             "--head",
             metavar="NAME",
-            help="cumulative, all-threshold, frank-hall, logistic, ridge, softmax, coral, corn, regression or lightgbm.",
+            help="cumulative, all-threshold, frank-hall, logistic or ridge; softmax, coral, corn or regression; or "
+            "lightgbm.",
         ),
     ] = "cumulative",
     strategy: Annotated[
