@@ -147,7 +147,7 @@ def _shared_clips(bags: Bags, row: int) -> tuple[NDArray[np.int64], NDArray[np.i
         if len(in_video) != len(in_audio):
             raise StrategyError(
                 f"Recording {bags.keys[row]} has {len(in_video)} clips of video and {len(in_audio)} of audio, and "
-                "their times are unknown: early fusion cannot match them. Use --fusion video or --fusion audio."
+                "their times are unknown: early fusion cannot match them. Use the fusion mid, video or audio."
             )
         return in_video, in_audio
     ticks, other_ticks = (np.round(times / _SAME_TIME_S).astype(np.int64) for times in (spans, others))
