@@ -48,6 +48,7 @@ def minimise(stack: Stack, params: NDArray[np.float64], *, scale: NDArray[np.flo
         A problem is not solved after many steps.
     """
     going = np.arange(len(params))
+    losses = stack.loss(going, params)
     for _ in range(MAX_STEPS):
         gradient, curvature = stack.derivatives(going, params[going])
         step = np.linalg.solve(curvature, gradient[..., None])[..., 0]
@@ -56,7 +57,7 @@ def minimise(stack: Stack, params: NDArray[np.float64], *, scale: NDArray[np.flo
         going, step, promise = going[far], step[far], promise[far]
         if not len(going):
             return
-        params[going] = _search(stack, going, params[going], step, promise)
+        params[going], losses[going] = _search(stack, going, params[going], losses[going], step, promise)
     raise StrategyError(
         f"{len(going)} of {len(params)} models did not arrive at their optimum in {MAX_STEPS} steps. Use a larger "
         "penalty, or weights that differ less."
@@ -67,20 +68,21 @@ def _search(
     stack: Stack,
     problems: NDArray[np.int64],
     params: NDArray[np.float64],
+    before: NDArray[np.float64],
     step: NDArray[np.float64],
     promise: NDArray[np.float64],
-) -> NDArray[np.float64]:
-    """Take each problem's step, halved until its loss falls (Armijo)."""
-    before, length, left = stack.loss(problems, params), np.ones(len(params)), np.arange(len(params))
-    found = params.copy()
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Take each problem's step, halved until its loss falls (Armijo): new parameters and their losses."""
+    length, left = np.ones(len(params)), np.arange(len(params))
+    found, losses = params.copy(), before.copy()
     for _ in range(_MAX_HALVINGS):
         trial = params[left] - length[left, None] * step[left]
         now = stack.loss(problems[left], trial)
         # close to the optimum the loss no longer tells a fall from rounding
         good = now <= before[left] - _ENOUGH * length[left] * promise[left] + _ROUNDING * np.abs(before[left])
-        found[left[good]] = trial[good]
+        found[left[good]], losses[left[good]] = trial[good], now[good]
         left = left[~good]
         if not len(left):
             break
         length[left] /= 2
-    return found
+    return found, losses
