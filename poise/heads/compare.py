@@ -12,7 +12,7 @@ from typing import Any, Literal, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from poise.errors import StrategyError
+from poise.errors import SplitError, StrategyError
 from poise.heads.cautions import find_cautions
 from poise.heads.contestants import Contest, baseline_strategy, columns_of, gather_contestants
 from poise.heads.defaults import Defaults, choose_defaults
@@ -142,12 +142,17 @@ def compare(
         raise StrategyError(f"None of the {len(rows)} usable recordings is an original. Score copies too: --score all.")
     cluster = "speaker" if "speaker" in columns_of(manifest) else "source"
     splitting: _Splitting = {"rows": rows, "keys": bags.keys, "repeats": repeats, "seed": seed}
-    default = Defaults(protocols=tuple(protocols)) if protocols else choose_defaults(manifest, **splitting)
+    try:
+        default = Defaults(protocols=tuple(protocols)) if protocols else choose_defaults(manifest, **splitting)
+        folds = {one: make_folds(one, manifest, **splitting) for one in default.protocols}
+    except SplitError as error:
+        for text in warnings:  # what was left out may be why
+            error.add_note(text)
+        raise
     chosen = default.protocols
     warnings += [default.note] if default.note else []
     warnings += find_cautions(manifest, bags.keys, chosen, hindrance=default.hindrance)
     warnings += _on_centering(strategies)
-    folds = {one: make_folds(one, manifest, **splitting) for one in chosen}
     contestants = gather_contestants(
         Contest(bags=bags, manifest=manifest, seed=seed),
         strategies,

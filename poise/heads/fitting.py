@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from poise.errors import BundleError
+from poise.errors import BundleError, StrategyError
 from poise.heads.boosting import fit_boosted, read_boosted
 from poise.heads.exact.head import fit_exact, read_exact
 from poise.heads.inner import inner_folds
@@ -103,7 +103,7 @@ def fit_heads(problems: Sequence[Problem], settings: HeadSettings) -> list[Fit]:
 
     Raises
     ------
-    ValueError
+    StrategyError
         All recordings that count in a problem, or that have a modality of late fusion, are of one level.
     """
     fits = _fit_late(problems, settings) if settings.fusion == "late" else _fit_levels(problems, settings)
@@ -198,7 +198,9 @@ def _read_family(
 def _reduce(problem: Problem, levels: NDArray[np.int64]) -> Problem:
     """The recordings that count, their levels numbered anew."""
     if len(levels) < 2:
-        raise ValueError("All recordings that have a weight are of one level: there is one class only.")
+        raise StrategyError(
+            "All recordings that have a weight are of one level: there is one class only. Expected two levels or more."
+        )
     counted = problem.take(np.flatnonzero(problem.weights > 0))
     return replace(counted, ranks=np.searchsorted(levels, counted.ranks), n_classes=len(levels))
 
@@ -252,7 +254,10 @@ def _fit_late(problems: Sequence[Problem], settings: HeadSettings) -> list[Fit]:
 def _of_modality(problem: Problem, name: str) -> Problem:
     inputs, rows = _with_modality(problem.inputs, name)
     if len(np.unique(problem.ranks[rows])) < 2:
-        raise ValueError(f"The recordings that have {name} are all of one level: there is one class only.")
+        raise StrategyError(
+            f"The recordings that have {name} are all of one level: there is one class only. Use another fusion, or "
+            "fewer folds."
+        )
     return replace(problem.take(rows), inputs=inputs)
 
 

@@ -21,7 +21,7 @@ from poise.extract.encoders.registry import make_encoder, options_of
 from poise.extract.encoding import EncodedModality, encode_file
 from poise.extract.fingerprint import build_spec
 from poise.heads.classifier import ClipClassifier
-from poise.heads.fusion import modalities_of, usable
+from poise.heads.fusion import LOOSE_FUSIONS, modalities_of, usable
 from poise.heads.splits import Protocol
 from poise.serve.bundle import Bundle, read_bundle
 from poise.store.bags import Bags, ModalityBags
@@ -200,7 +200,7 @@ class Predictor:
         modalities = {}
         for modality, spec in self._specs.items():
             found = encoded[modality]
-            if not len(found.embeddings):
+            if not len(found.embeddings) and self.model.fusion not in LOOSE_FUSIONS:
                 raise MediaError(f"{path}: the model needs {modality}, but there is none: {found.reason}.")
             with np.errstate(over="ignore"):
                 values = found.embeddings.astype(spec["dtype"])  # the store's rounding, so that both give one number
@@ -215,6 +215,9 @@ class Predictor:
                 clip_times=found.clip_times,
             )
         bags = Bags(keys=(path,), modalities=modalities)
+        if self.model.fusion in LOOSE_FUSIONS and not usable(bags, self.model.fusion)[0]:
+            why = " and ".join(f"{modality}: {encoded[modality].reason}" for modality in self._specs)
+            raise MediaError(f"{path}: the model needs picture or sound, but there is neither: {why}.")
         if not usable(bags, self.model.fusion)[0]:
             spans = [f"{name} in {_list_spans(side.clip_times)}" for name, side in modalities.items()]
             raise MediaError(

@@ -1,7 +1,7 @@
 """Recordings in which every kind of leakage can be planted: identities, near copies, and a signal of known strength.
 
 Each original has an identity of its own in a space with a steep spectrum, as pooled embeddings have; a copy is its
-source with a small shift. Labels are thirds of a latent score, which a direction in a third of the clips carries, or pure
+source with a small shift. Labels are thirds of a latent score, which a direction in a third of the clips carries, or
 chance.
 """
 

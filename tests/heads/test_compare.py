@@ -100,6 +100,16 @@ def test_recordings_that_a_strategy_cannot_use_are_left_out_for_all():
     assert alone.rows[4].strategy == "mean/video/ridge"
 
 
+def test_an_error_after_recordings_were_left_out_says_so():
+    """Where what is left has one label, what was left out is the reason, and is told."""
+    bags, manifest = make_recordings()
+    audio = [bag.values["audio"][: None if manifest.labels[row] == 1 else 0] for row, bag in enumerate(bags)]
+    partial = Bags.from_arrays({"video": [bag.values["video"] for bag in bags], "audio": audio}, keys=bags.keys)
+    with pytest.raises(SplitError, match="one class only") as caught:
+        compare(partial, manifest, strategies=STRATEGIES, protocols=PROTOCOLS)
+    assert "of 40 recordings are left out" in caught.value.__notes__[0]
+
+
 def test_progress_counts_every_fit():
     """The last call says that all is done."""
     bags, manifest = make_recordings()

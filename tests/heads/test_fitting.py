@@ -66,7 +66,7 @@ def test_recordings_of_one_modality_must_have_two_levels():
     """Else there is nothing that late fusion could learn from it."""
     bags, manifest = make_recordings()
     silent = {row for row in range(40) if manifest.labels[row] != 1}
-    with pytest.raises(ValueError, match="recordings that have audio are all of one level"):
+    with pytest.raises(StrategyError, match="recordings that have audio are all of one level"):
         ClipClassifier("mean", "late").fit(without(bags, audio=silent), manifest.labels)
 
 
@@ -85,7 +85,7 @@ def test_a_level_without_weight_gets_no_probability(head):
     wrong = {**state.arrays, "head.known_levels": np.array([0, 3])}
     with pytest.raises(BundleError, match=r"knows the levels \[0, 3\] of 3"):
         ClipClassifier.from_state(HeadState(config=state.config, arrays=wrong))
-    with pytest.raises(ValueError, match="have a weight are of one level"):
+    with pytest.raises(StrategyError, match="have a weight are of one level"):
         ClipClassifier(head=head, class_weight={0: 1.0, 1: 0.0, 2: 0.0}).fit(bags, manifest.labels)
 
 

@@ -170,6 +170,23 @@ def test_a_file_without_what_the_model_needs_is_an_error(extracted: tuple[Path, 
         predictor.predict(extracted[0] / "text.mp4")
 
 
+@pytest.mark.parametrize("strategy", ["mean/late/cumulative", "mean/mid/ridge"])
+def test_a_file_may_lack_a_modality_where_the_fusion_allows_it(
+    extracted: tuple[Path, Manifest, FeatureStore], strategy: str
+) -> None:
+    """The other modality speaks alone, and a file with neither is an error that says why for both."""
+    predictor, _ = train_on(extracted, strategy)
+    write_video(extracted[0] / "silent.mp4", seconds=3.0, fps=12, sound=None)
+    found = predictor.predict(extracted[0] / "silent.mp4")
+    assert sum(found.proba.values()) == pytest.approx(1)
+    assert sum(clip.attention for clip in found.clips) == pytest.approx(1)
+    whole = predictor._encode(extracted[0] / "silent.mp4")
+    nothing = {name: side._replace(embeddings=side.embeddings[:0], clip_times=side.clip_times[:0], reason="gone")
+               for name, side in whole.items()}  # fmt: skip
+    with pytest.raises(MediaError, match="needs picture or sound, but there is neither: video: gone and audio: gone"):
+        predictor._bags("x.mp4", nothing)
+
+
 def test_the_bundle_records_what_it_was_trained_on(extracted: tuple[Path, Manifest, FeatureStore]) -> None:
     """Counts, speakers, digest, seed and the whole leaderboard, without times, are in the bundle."""
     predictor, _ = train_on(extracted, "mean/early/ridge")
