@@ -12,7 +12,8 @@ from scipy.stats import spearmanr
 
 METRICS = ("qwk", "accuracy", "balanced_accuracy", "macro_f1", "mae", "spearman", "log_loss", "rps", "ece")
 
-_ECE_BINS = 10
+N_BINS = 10
+"""Of equal width, for whether probabilities are what they say."""
 
 
 class UndefinedMetricError(Exception):
@@ -180,12 +181,33 @@ def _rps(case: _Predictions) -> float:
     return float(ranked_probability(case.proba, case.ranks).mean())
 
 
+def bin_confidence(
+    ranks: NDArray[np.int64], predicted: NDArray[np.int64], proba: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """How sure predictions are and how often they are right, in bins of equal width.
+
+    Parameters
+    ----------
+    ranks : ndarray of shape (n_recordings,), int64
+    predicted : ndarray of shape (n_recordings,), int64
+    proba : ndarray of shape (n_recordings, n_classes), float64
+
+    Returns
+    -------
+    ndarray of shape (3, N_BINS), float64
+        Recordings whose predicted level has a probability in ``(low, high]``, their sum of that probability, and how
+        many of them are right.
+    """
+    sure = proba[np.arange(len(ranks)), predicted]
+    bins = np.clip(np.ceil(sure * N_BINS).astype(int) - 1, 0, N_BINS - 1)
+    each = (np.ones(len(ranks)), sure, (ranks == predicted).astype(np.float64))
+    return np.stack([np.bincount(bins, weights=one, minlength=N_BINS) for one in each])
+
+
 def _ece(case: _Predictions) -> float:
     """Expected calibration error of the predicted label's probability, ten bins of equal width."""
-    sure = case.proba[np.arange(len(case.ranks)), case.predicted]
-    bins = np.clip(np.ceil(sure * _ECE_BINS).astype(int) - 1, 0, _ECE_BINS - 1)
-    gaps = np.bincount(bins, weights=sure - (case.ranks == case.predicted), minlength=_ECE_BINS)
-    return float(np.abs(gaps).sum() / len(case.ranks))
+    n, sure, right = bin_confidence(case.ranks, case.predicted, case.proba)
+    return float(np.abs(sure - right).sum() / n.sum())
 
 
 def _check_levels(ranks: NDArray[np.int64]) -> None:
