@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -29,6 +30,7 @@ from poise.commands.terminal import (
 if TYPE_CHECKING:
     from poise.heads import Comparison, Protocol, Strategy
     from poise.heads.leaderboard import LeaderboardRow
+    from poise.manifest import Manifest
     from poise.store import Bags
 
 DEFAULT_POOLINGS = "mean,mean-std,attention"
@@ -112,7 +114,7 @@ def compare_command(
     from poise.heads import compare, write_study
 
     protocols = parse_protocols(cv)
-    recordings, bags, _ = load_features(manifest, store, root=root, labels=labels, video=video, audio=audio)
+    recordings, bags, specs = load_features(manifest, store, root=root, labels=labels, video=video, audio=audio)
     strategies = [_parse(text) for text in strategy] if strategy else _grid(bags, pool, fusion, head)
     with fit_bar() as progress:
         found = compare(
@@ -123,17 +125,42 @@ def compare_command(
             score=score,
             repeats=repeats,
             seed=seed,
+            in_depth=out is not None,
             progress=progress,
         )
-    study = str(write_study(out, found)) if out is not None else None
+    settings = describe_run(manifest, store, recordings, specs)
+    study = str(write_study(out, found, settings=settings)) if out is not None else None
     for warning in found.warnings:
         note(f"Note: {warning}")
     if as_json:
-        print_json(found.to_json(study=study))
+        print_json(found.to_json(study=study, settings=settings))
         return
     draw_leaderboard(found)
     if study:
         console().print(f"Study written to {study}")
+
+
+def describe_run(
+    manifest: Path, store: Path, recordings: Manifest, specs: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any]:
+    """What is needed to do the same again: the command, the features and the versions."""
+    from datetime import UTC, datetime
+
+    from poise.store.runs import library_versions
+    from poise.store.schema import set_name
+
+    people = recordings.speakers
+    return {
+        "command": ["poise", *sys.argv[1:]],
+        "manifest": str(manifest),
+        "store": str(store),
+        "n_recordings": len(recordings),
+        "n_copies": int(recordings.is_copy.sum()),
+        "n_speakers": len(set(people.tolist())) if people is not None else None,
+        "feature_sets": [set_name(spec) for spec in specs.values()],
+        "versions": library_versions(),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
 
 
 def parse_protocols(texts: list[str] | None) -> list[Protocol] | None:

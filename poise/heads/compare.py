@@ -5,17 +5,20 @@ Fitting, folds and metrics live in their own modules; writing files does not liv
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
 from poise.errors import SplitError, StrategyError
+from poise.heads.attention import Glance, learns_attention, look_back
 from poise.heads.cautions import find_cautions
 from poise.heads.contestants import Contest, baseline_strategy, columns_of, gather_contestants
+from poise.heads.curve import Curves, draw_curves
 from poise.heads.defaults import Defaults, choose_defaults
+from poise.heads.differences import find_differences
 from poise.heads.fusion import modalities_of, usable
 from poise.heads.leaderboard import LeaderboardRow, score_predictions
 from poise.heads.splits import Fold, Protocol, hash_folds, make_folds
@@ -56,6 +59,12 @@ class Comparison:
     warnings : list of str
         Plain sentences on what was left out.
     repeats, seed : int
+    differences : list of dict
+        The leader of each protocol against each other strategy, as `find_differences` gives them.
+    curves : Curves or None
+        Learning curves of the leader under the hardest protocol.
+    glances : list of Glance
+        Where the best strategy with attention looked, under the hardest protocol.
     """
 
     rows: list[LeaderboardRow]
@@ -67,20 +76,26 @@ class Comparison:
     warnings: list[str]
     repeats: int
     seed: int
+    differences: list[dict[str, Any]]
+    curves: Curves | None = None
+    glances: list[Glance] = field(default_factory=list)
 
-    def to_json(self, *, study: str | None = None) -> dict[str, Any]:
+    def to_json(self, *, study: str | None = None, settings: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """The result of ``poise compare`` as JSON.
 
         Parameters
         ----------
         study : str, optional
             Where the study was written.
+        settings : mapping, optional
+            How it came about.
         """
         return {
             "leaderboard": [row.to_json() for row in self.rows],
-            "comparisons": [],
+            "comparisons": self.differences,
             "audit": None,
             "audit_reason": "this version computes no audit",
+            "learning_curve": self.curves.to_json() if self.curves else None,
             "study": study,
             "warnings": list(self.warnings),
             "label_names": list(self.manifest.label_names),
@@ -88,6 +103,7 @@ class Comparison:
             "splits": {protocol: hash_folds(folds, self.manifest) for protocol, folds in self.folds.items()},
             "repeats": self.repeats,
             "seed": self.seed,
+            "settings": dict(settings) if settings else None,
         }
 
 
@@ -100,6 +116,7 @@ def compare(
     score: Literal["auto", "originals", "all"] = "auto",
     repeats: int = 1,
     seed: int = 0,
+    in_depth: bool = False,
     progress: Progress | None = None,
 ) -> Comparison:
     """Validate strategies and baselines on identical folds.
@@ -120,6 +137,8 @@ def compare(
     repeats : int
         Repeats with other folds and other seeds of the heads.
     seed : int
+    in_depth : bool
+        Also draw learning curves and keep where attention looked, which takes about a hundred fits of the leader.
     progress : callable, optional
 
     Returns
@@ -135,7 +154,8 @@ def compare(
     """
     _check_asked(bags, manifest, strategies, repeats, seed)
     strategies = list(dict.fromkeys(strategies))
-    rows, warnings = _usable_rows(bags, [*strategies, baseline_strategy(bags, strategies)])
+    baseline = baseline_strategy(bags, strategies)
+    rows, warnings = _usable_rows(bags, [*strategies, baseline])
     scored = "all" if score == "all" or not manifest.is_copy.any() else "originals"
     keep = rows[~manifest.is_copy[rows]] if scored == "originals" else rows
     if not len(keep):
@@ -153,14 +173,15 @@ def compare(
     warnings += [default.note] if default.note else []
     warnings += find_cautions(manifest, bags.keys, chosen, hindrance=default.hindrance)
     warnings += _on_centering(strategies)
+    contest = Contest(bags=bags, manifest=manifest, seed=seed)
     contestants = gather_contestants(
-        Contest(bags=bags, manifest=manifest, seed=seed),
+        contest,
         strategies,
         columns=_telling_columns(manifest, chosen, cluster),
         counted=np.ones(len(manifest), dtype=bool) if scored == "all" else ~manifest.is_copy,
     )
     count = _Counter(progress, sum(len(each) for each in folds.values()) * len(contestants))
-    board, predictions = [], {}
+    board, predictions, differences = [], {}, []
     for protocol, splits in folds.items():
         lines = []
         for one in contestants:
@@ -177,7 +198,12 @@ def compare(
                 baseline=one.baseline,
             )
             lines.append(line)
-        board += sorted(lines, key=_place)
+        lines.sort(key=_place)
+        board += lines
+        seen = {name: predictions[name, str(protocol)] for name in map(str, [*strategies, baseline])}
+        differences += find_differences(lines, seen, splits, manifest, seed=seed)
+    hardest = max(folds, key=_hardness)
+    deep = _look_deeper(contest, strategies, hardest, folds[hardest], board, keep, cluster) if in_depth else {}
     return Comparison(
         rows=board,
         folds={str(protocol): splits for protocol, splits in folds.items()},
@@ -188,6 +214,8 @@ def compare(
         warnings=warnings,
         repeats=repeats,
         seed=seed,
+        differences=differences,
+        **deep,
     )
 
 
@@ -251,6 +279,31 @@ def _usable_rows(bags: Bags, strategies: Sequence[Strategy]) -> tuple[NDArray[np
         f"{left} are left out of the whole comparison, so that all strategies are scored on the same ones: "
         f"{', '.join(lacking)}. To use them, choose a --fusion that they have."
     ]
+
+
+def _hardness(protocol: Protocol) -> tuple[bool, bool, bool]:
+    """Protocols in order of how much they keep apart; of two alike the first stands for both."""
+    return (protocol.keeps_speakers_apart, protocol.column not in ("", "source"), protocol.column != "")
+
+
+def _look_deeper(
+    contest: Contest,
+    strategies: Sequence[Strategy],
+    protocol: Protocol,
+    folds: Sequence[Fold],
+    board: Sequence[LeaderboardRow],
+    keep: NDArray[np.int64],
+    cluster: str,
+) -> dict[str, Any]:
+    """Learning curves of the best strategy, and the attention of the best that has one."""
+    named = {str(strategy): strategy for strategy in strategies}
+    ranked = [named[row.strategy] for row in board if row.protocol == str(protocol) and row.strategy in named]
+    ranked.sort(key=lambda strategy: strategy == baseline_strategy(contest.bags, strategies))
+    looking = [strategy for strategy in ranked if learns_attention(strategy)]
+    return {
+        "curves": draw_curves(contest, ranked[0], protocol, folds, keep=keep, cluster=cluster),
+        "glances": list(look_back(contest, looking[0], protocol, folds)) if looking else [],
+    }
 
 
 def _place(row: LeaderboardRow) -> tuple[bool, float]:

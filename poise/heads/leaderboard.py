@@ -11,8 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from poise.heads.metrics import Scores, compute_scores, count_confusion, summarise
+from poise.heads.metrics import Scores, compute_scores, quadratic_kappa, summarise
 from poise.heads.statistics.bootstrap import Intervals, bootstrap_groups
+from poise.heads.statistics.calibration import Reliability, tabulate_reliability
+from poise.heads.statistics.conformal import SetCoverage, cover_groups
+from poise.heads.statistics.tally import GroupTally, table_accuracy, table_mae, tally_groups
 from poise.heads.validate import OutOfFold
 from poise.manifest import Manifest
 
@@ -33,6 +36,12 @@ class LeaderboardRow:
         Mean and standard deviation over single folds, where a metric is defined.
     interval : Intervals
         95 % cluster bootstrap interval of the pooled metric.
+    tally : GroupTally
+        What is kept of each group.
+    reliability : Reliability
+        How sure predictions are against how often they are right.
+    coverage : SetCoverage or None
+        What prediction sets held for groups they were not calibrated on; None with a single group.
     seconds : float
     baseline : bool
     """
@@ -45,6 +54,9 @@ class LeaderboardRow:
     fold_mean: Scores
     fold_std: Scores
     interval: Intervals
+    tally: GroupTally
+    reliability: Reliability
+    coverage: SetCoverage | None
     seconds: float
     baseline: bool
 
@@ -66,8 +78,28 @@ class LeaderboardRow:
             **values,
             "seconds": self.seconds,
             "baseline": self.baseline,
+            "by_group": self.by_group(),
+            "reliability": self.reliability.to_json(),
+            "conformal": self.coverage.to_json() if self.coverage else None,
             "reasons": {name: dict(part.reasons) for name, part in parts.items() if part.reasons},
         }
+
+    def by_group(self) -> list[dict[str, Any]]:
+        """Metrics of each group by itself; kappa is None where a group has one level only."""
+        tables = self.tally.counts
+        kappa, accuracy, mae = quadratic_kappa(tables), table_accuracy(tables), table_mae(tables)
+        repeats = int(self.tally.rps[:, 1].sum()) // max(self.n, 1)
+        return [
+            {
+                "group": str(name),
+                "n": int(tables[place].sum()) // max(repeats, 1),
+                "qwk": float(kappa[place]) if np.isfinite(kappa[place]) else None,
+                "accuracy": float(accuracy[place]),
+                "mae": float(mae[place]),
+                "rps": float(self.tally.rps[place, 0] / self.tally.rps[place, 1]),
+            }
+            for place, name in enumerate(self.tally.names)
+        ]
 
 
 def score_predictions(
@@ -107,7 +139,8 @@ def score_predictions(
             compute_scores(ranks[fold == one], predicted[fold == one], proba[fold == one]) for one in np.unique(fold)
         ]
     fold_mean, fold_std = summarise(by_fold)
-    counts = count_groups(manifest.groups(cluster)[keep], ranks, found.predicted[:, place], manifest.n_classes)
+    groups = manifest.groups(cluster)[keep]
+    tally = tally_groups(groups, ranks, found.predicted[:, place], found.proba[:, place])
     return LeaderboardRow(
         strategy=strategy,
         protocol=protocol,
@@ -116,20 +149,10 @@ def score_predictions(
         metrics=pooled[0] if len(pooled) == 1 else summarise(pooled)[0],
         fold_mean=fold_mean,
         fold_std=fold_std,
-        interval=bootstrap_groups(counts, seed=seed),
+        interval=bootstrap_groups(tally.counts, rps=tally.rps, seed=seed),
+        tally=tally,
+        reliability=tabulate_reliability(ranks, found.predicted[:, place], found.proba[:, place]),
+        coverage=cover_groups(found.proba[:, place], ranks, groups),
         seconds=found.seconds,
         baseline=baseline,
-    )
-
-
-def count_groups(
-    groups: NDArray[np.str_], ranks: NDArray[np.int64], predicted: NDArray[np.int64], n_classes: int
-) -> NDArray[np.int64]:
-    """Confusion table of each group, added up over repeats, shape (n_groups, n_classes, n_classes)."""
-    repeats = len(predicted)
-    return np.stack(
-        [
-            count_confusion(np.tile(ranks[groups == name], repeats), predicted[:, groups == name].ravel(), n_classes)
-            for name in np.unique(groups)
-        ]
     )

@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,13 @@ from poise.heads.compare import Comparison
 from poise.heads.splits import hash_folds
 from poise.table import replace_text
 
-FILES = ("splits.json", "predictions.csv", "leaderboard.csv", "leaderboard.json")
+FILES = ("splits.json", "predictions.csv", "attention.csv", "leaderboard.csv", "leaderboard.json")
 """Files of a study: a folder with the first is one, a folder with the last is a complete one."""
 
 
-def write_study(folder: str | os.PathLike[str], comparison: Comparison) -> Path:
+def write_study(
+    folder: str | os.PathLike[str], comparison: Comparison, *, settings: Mapping[str, Any] | None = None
+) -> Path:
     """Write a comparison into a folder, replacing a study that is there.
 
     Parameters
@@ -27,6 +30,8 @@ def write_study(folder: str | os.PathLike[str], comparison: Comparison) -> Path:
     folder : path
         Made if it does not exist.
     comparison : Comparison
+    settings : mapping, optional
+        How it came about, as JSON: command, features, versions.
 
     Returns
     -------
@@ -43,8 +48,9 @@ def write_study(folder: str | os.PathLike[str], comparison: Comparison) -> Path:
     writers: dict[str, Callable[[Comparison], str]] = {
         "splits.json": lambda found: _dump(_splits(found)),
         "predictions.csv": _predictions,
+        "attention.csv": _attention,
         "leaderboard.csv": _leaderboard,
-        "leaderboard.json": lambda found: _dump(found.to_json(study=str(path))),
+        "leaderboard.json": lambda found: _dump(found.to_json(study=str(path), settings=settings)),
     }
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -93,7 +99,7 @@ def _predictions(comparison: Comparison) -> str:
     names = comparison.manifest.label_names
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    fixed = ["path", "speaker", "protocol", "strategy", "repeat", "fold", "scored", "label", "predicted"]
+    fixed = ["path", "speaker", "source", "protocol", "strategy", "repeat", "fold", "scored", "label", "predicted"]
     writer.writerow([*fixed, *(f"proba_{name}" for name in names)])
     writer.writerows(_prediction_rows(comparison))
     return text.getvalue()
@@ -112,6 +118,18 @@ def _leaderboard(comparison: Comparison) -> str:
     return text.getvalue()
 
 
+def _attention(comparison: Comparison) -> str:
+    """Where a strategy looked; an unknown time is an empty cell. Only the header where none has attention."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["path", "strategy", "protocol", "clip", "start_s", "end_s", "weight"])
+    for glance in comparison.glances:
+        times = ("" if math.isnan(time) else time for time in (glance.start_s, glance.end_s))
+        path = comparison.manifest.paths[glance.row]
+        writer.writerow([path, glance.strategy, glance.protocol, glance.clip, *times, glance.weight])
+    return text.getvalue()
+
+
 def _prediction_rows(comparison: Comparison) -> Iterator[list[Any]]:
     manifest, scored = comparison.manifest, set(comparison.scored_rows.tolist())
     names = manifest.label_names
@@ -121,6 +139,7 @@ def _prediction_rows(comparison: Comparison) -> Iterator[list[Any]]:
                 yield [
                     manifest.paths[row],
                     "" if manifest.speakers is None else manifest.speakers[row],
+                    manifest.paths[int(manifest.sources[row])],
                     protocol,
                     strategy,
                     repeat,

@@ -32,7 +32,10 @@ def comparison():
 def test_leaderboard_has_the_contracts_shape(comparison):
     """The keys that others rely on, no NaN, and a reason beside every null."""
     document = json.loads(json.dumps(comparison.to_json(study="x"), allow_nan=False))
-    assert document["comparisons"] == []
+    pairs = {(one["protocol"], one["a"], one["b"]) for one in document["comparisons"]}
+    best = "mean/early/logistic"
+    others = ("mean/video/logistic:alpha=10", "mean/early/ridge")
+    assert pairs == {(protocol, best, other) for protocol in ("stratified:4", "logo:speaker") for other in others}
     assert document["audit"] is None
     assert document["audit_reason"]
     assert document["study"] == "x"
