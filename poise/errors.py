@@ -28,6 +28,7 @@
     ├── StrategyError (ValueError)            usage: a pooling, fusion or head that does not exist or does not fit
     ├── SplitError (ValueError)               labels, groups and folds that cannot be split as asked
     │   └── ProtocolError                     usage: a protocol that is not written as one
+    ├── StudyError (ValueError)               a folder that is not a study, not a whole one, or of another layout
     ├── BundleError (ValueError)              a model file that is not a bundle, or not one for this
     ├── NotConfirmedError                     usage: something is to be removed and nobody said yes
     ├── MissingDependencyError (ImportError)  an optional package is not installed
@@ -167,6 +168,10 @@ class ProtocolError(SplitError):
     """A validation protocol that is not written as one."""
 
     exit_code = 2
+
+
+class StudyError(PoiseError, ValueError):
+    """A folder that is not a study, not a whole one, or of a layout that is not read here."""
 
 
 class BundleError(PoiseError, ValueError):

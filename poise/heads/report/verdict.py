@@ -1,0 +1,121 @@
+"""What comes first: the audit's verdict in plain words, with a sign and a colour, and the numbers behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from poise.heads.report.reading import Study
+from poise.heads.report.section import Section
+from poise.heads.report.wording import figure
+
+_MOST_EVIDENCE = 80
+
+
+class Ruling(NamedTuple):
+    """How a verdict is shown: its sign, its colour's class, a heading and what follows from it."""
+
+    sign: str
+    kind: str
+    heading: str
+    advice: str
+
+
+RULINGS: Mapping[str, Ruling] = {
+    "supported": Ruling(
+        "✓",
+        "good",
+        "Supported: the signal holds in the hardest test",
+        "It may be tried further. Quote the figures of the hardest test below, never those of an easier one, and only "
+        "for people, tasks and cameras like these.",
+    ),
+    "leakage": Ruling(
+        "✕",
+        "bad",
+        "Leakage: the good figures do not survive a harder test",
+        "Do not quote the figures of the easier tests: there, what was scored had been seen in training, as a copy or "
+        "as the same person. Only the hardest test counts.",
+    ),
+    "confounded": Ruling(
+        "✕",
+        "bad",
+        "Confounded: who is speaking explains the figures",
+        "Do not quote the figures: knowing the speaker, without any picture or sound, does as well. It takes several "
+        "levels from every person to tell the two apart.",
+    ),
+    "no evidence": Ruling(
+        "○",
+        "open",
+        "No evidence: not clearly better than chance",
+        "This does not show that there is no signal, only that these recordings do not show one. More people would "
+        "tell; more copies of the same recordings would not.",
+    ),
+    "too little data": Ruling(
+        "?",
+        "open",
+        "Too little data to tell",
+        "Whatever the figures below are, they cannot be told from luck. Record more people, each with several levels.",
+    ),
+}
+"""Every verdict that an audit gives, and how it is shown."""
+
+_UNKNOWN = Ruling("?", "open", "", "")
+
+
+def show_verdict(study: Study) -> Section:
+    """The section on the verdict."""
+    audit = study.board["audit"]
+    warnings = study.board["warnings"]
+    if audit is None:
+        why = study.board.get("audit_reason") or "the study was made without one"
+        parts = {"ruling": None, "why": str(why), "warnings": warnings, "facts": _facts(study)}
+        return Section(name="verdict", title="Verdict", parts=parts)
+    evidence = list(flatten(audit.get("evidence") or {}))
+    parts = {
+        "verdict": audit["verdict"],
+        "ruling": RULINGS.get(audit["verdict"], _UNKNOWN),
+        "sentence": audit["sentence"],
+        "facts": _facts(study),
+        "warnings": warnings,
+        "evidence": evidence[:_MOST_EVIDENCE],
+        "n_more": max(len(evidence) - _MOST_EVIDENCE, 0),
+    }
+    return Section(name="verdict", title="Verdict", parts=parts)
+
+
+def _facts(study: Study) -> list[tuple[str, str, str]]:
+    """Figure, what it is, and what to hold it against; for the hardest test."""
+    metrics, interval = study.leader["metrics"], study.leader["interval"]
+    rows = [row for row in study.board["leaderboard"] if row["protocol"] == study.leader["protocol"]]
+    majority = next((row["metrics"].get("accuracy") for row in rows if row["strategy"] == "majority"), None)
+    ends = interval.get("qwk")
+    between = "no interval" if ends is None else f"95 % interval {figure(ends[0])} to {figure(ends[1])}"
+    most = "" if majority is None else f"always saying the most frequent level: {figure(majority)}"
+    n_groups = len({one.group for one in study.predictions})
+    return [
+        (figure(metrics.get("qwk")), "quadratic kappa in the hardest test", f"{between}; 0 is chance, 1 perfect"),
+        (figure(metrics.get("accuracy")), "share predicted right in the hardest test", most),
+        (f"{study.leader['n']:,}", "recordings scored", f"of {n_groups:,} {study.board['interval_groups']}s"),
+    ]
+
+
+def flatten(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
+    """Names and texts of everything in a JSON value, names of inner values behind those of outer ones."""
+    if isinstance(value, dict) and value:
+        for key, inner in value.items():
+            yield from flatten(inner, f"{name} › {key}" if name else str(key))
+    elif isinstance(value, list) and any(isinstance(inner, dict | list) for inner in value):
+        for number, inner in enumerate(value, start=1):
+            yield from flatten(inner, f"{name} › {number}")
+    elif isinstance(value, list):
+        yield name, ", ".join(_plain(inner) for inner in value) or "none"
+    else:
+        yield name, _plain(value)
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return figure(value, 3)
+    return "–" if value is None or value == {} else str(value)
