@@ -34,13 +34,13 @@ from poise.store.store import FeatureStore
 MARKER = "poise-demo.json"
 CLIPS = ClipSettings(window_s=5.0, hop_s=5.0, min_tail_s=3.0)
 STRATEGIES = (
-    "mean/video/ridge",
-    "mean/audio/ridge",
-    "mean/early/ridge",
-    "mean-std/early/ridge",
+    "mean/video/cumulative",
+    "mean/audio/cumulative",
+    "mean/early/cumulative",
+    "mean-std/early/cumulative",
     "attention/early/corn",
 )
-SHIPPED = "mean/early/ridge"
+SHIPPED = "mean/early/cumulative"
 BY_SPEAKER = "logo:speaker"
 N_SHUFFLES = 10
 
