@@ -1,6 +1,6 @@
-"""Losses and decoding of the softmax, CORAL and CORN heads. Networks and training do not live here.
+"""Losses and decoding of the softmax, CORAL, CORN and regression heads. Networks and training do not live here.
 
-Losses are over stacks of models: one value for each. Label weights multiply each recording's loss before
+Losses are over stacks of models: one value for each. Weights of recordings multiply each recording's loss before
 the head's own normaliser, so that a weight of 2 is the same as the recording standing there twice.
 """
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def n_outputs(head: str, n_classes: int) -> int:
     """Number of logits that a neural head has."""
-    return n_classes if head == "softmax" else n_classes - 1
+    return {"softmax": n_classes, "regression": 1}.get(head, n_classes - 1)
 
 
 def compute_loss(head: str, logits: torch.Tensor, ranks: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
@@ -25,29 +25,30 @@ def compute_loss(head: str, logits: torch.Tensor, ranks: torch.Tensor, weights: 
 
     Parameters
     ----------
-    head : {"softmax", "coral", "corn"}
-    logits : tensor of shape (n_models, n_recordings, n_outputs)
-    ranks : tensor of shape (n_recordings,), int64
-    weights : tensor of shape (n_recordings,)
+    head : {"softmax", "coral", "corn", "regression"}
+    logits : tensor of shape (..., n_recordings, n_outputs)
+    ranks : tensor of shape ([...,] n_recordings), int64
+        Leading axes are those of ``logits``, or of length 1, or left out where all models have the same recordings.
+    weights : tensor of shape ([...,] n_recordings)
 
     Returns
     -------
-    tensor of shape (n_models,)
+    tensor of shape (...)
     """
-    loss = {"softmax": softmax_loss, "coral": coral_loss, "corn": corn_loss}[head]
+    loss = {"softmax": softmax_loss, "coral": coral_loss, "corn": corn_loss, "regression": regression_loss}[head]
     return loss(logits, ranks, weights)
 
 
 def softmax_loss(logits: torch.Tensor, ranks: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """Weighted mean cross-entropy, shape (n_models,)."""
-    log_proba = logits.log_softmax(dim=-1)  # (n_models, n_recordings, n_classes)
-    index = ranks.expand(logits.shape[:2]).unsqueeze(-1)  # (n_models, n_recordings, 1)
-    losses = -log_proba.gather(-1, index).squeeze(-1)  # (n_models, n_recordings)
-    return (losses * weights).sum(-1) / weights.sum()
+    """Weighted mean cross-entropy, shape (...)."""
+    log_proba = logits.log_softmax(dim=-1)  # (..., n_recordings, n_classes)
+    index = ranks.expand(logits.shape[:-1]).unsqueeze(-1)  # (..., n_recordings, 1)
+    losses = -log_proba.gather(-1, index).squeeze(-1)  # (..., n_recordings)
+    return (losses * weights).sum(-1) / weights.sum(-1)
 
 
 def coral_loss(logits: torch.Tensor, ranks: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """Sum over the K-1 thresholds of binary cross-entropy, mean over recordings, shape (n_models,).
+    """Sum over the K-1 thresholds of binary cross-entropy, mean over recordings, shape (...).
 
     References
     ----------
@@ -55,11 +56,11 @@ def coral_loss(logits: torch.Tensor, ranks: torch.Tensor, weights: torch.Tensor)
     application to age estimation. Pattern Recognition Letters 140. arXiv:1901.07884
     """
     losses, _ = _threshold_losses(logits, ranks)
-    return (losses.sum(-1) * weights).sum(-1) / weights.sum()
+    return (losses.sum(-1) * weights).sum(-1) / weights.sum(-1)
 
 
 def corn_loss(logits: torch.Tensor, ranks: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """Binary cross-entropy of each threshold, over the recordings that exceed the one before, shape (n_models,).
+    """Binary cross-entropy of each threshold, over the recordings that exceed the one before, shape (...).
 
     References
     ----------
@@ -67,21 +68,55 @@ def corn_loss(logits: torch.Tensor, ranks: torch.Tensor, weights: torch.Tensor) 
     conditional probabilities. arXiv:2111.08851
     """
     losses, thresholds = _threshold_losses(logits, ranks)
-    taking_part = (ranks[:, None] >= thresholds) * weights[:, None]  # (n_recordings, n_outputs)
-    return (losses * taking_part).sum((-1, -2)) / taking_part.sum()
+    taking_part = (ranks[..., None] >= thresholds) * weights[..., None]  # (..., n_recordings, n_outputs)
+    return (losses * taking_part).sum((-1, -2)) / taking_part.sum((-1, -2))
+
+
+def regression_loss(logits: torch.Tensor, ranks: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Weighted mean of the squared distance between one output and the rank, shape (...)."""
+    losses = (logits.squeeze(-1) - ranks) ** 2  # (..., n_recordings)
+    return (losses * weights).sum(-1) / weights.sum(-1)
 
 
 def _threshold_losses(logits: torch.Tensor, ranks: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     import torch
     from torch.nn.functional import binary_cross_entropy_with_logits
 
-    thresholds = torch.arange(logits.shape[-1])
-    above = (ranks[:, None] > thresholds).to(logits.dtype).expand_as(logits)  # (n_models, n_recordings, n_outputs)
+    thresholds = torch.arange(logits.shape[-1], device=logits.device)
+    above = (ranks[..., None] > thresholds).to(logits.dtype).expand_as(logits)  # (..., n_recordings, n_outputs)
     return binary_cross_entropy_with_logits(logits, above, reduction="none"), thresholds
 
 
+def prior_logits(
+    head: str, ranks: NDArray[np.int64], weights: NDArray[np.float64], n_classes: int
+) -> NDArray[np.float64]:
+    """Logits that say the label distribution, whatever the features; for regression the mean rank.
+
+    Parameters
+    ----------
+    head : {"softmax", "coral", "corn", "regression"}
+    ranks : ndarray of shape (n_recordings,), int64
+    weights : ndarray of shape (n_recordings,), float64
+    n_classes : int
+
+    Returns
+    -------
+    ndarray of shape (n_outputs,), float64
+        Finite where a level is missing.
+    """
+    mass = np.bincount(ranks, weights=weights, minlength=n_classes) / weights.sum() + 1e-4
+    share = mass / mass.sum()
+    if head == "regression":
+        return np.array([share @ np.arange(n_classes)])
+    if head == "softmax":
+        return np.log(share)
+    above = np.cumsum(share[::-1])[::-1]  # of reaching each level: (n_classes,)
+    passed = np.clip(above[1:] / (above[:-1] if head == "corn" else above[0]), 1e-3, 1 - 1e-3)
+    return np.asarray(np.log(passed / (1 - passed)))
+
+
 def decode_logits(head: str, logits: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Probabilities of the levels.
+    """Probabilities of the levels. Those of a regression take cutpoints, and are made where these are learnt.
 
     Parameters
     ----------

@@ -42,15 +42,16 @@ class Standardiser:
         counted = weights > 0
         rows, share = X[counted].astype(np.float64), weights[counted] / weights.sum()
         if np.isnan(rows).any():
-            return cls._of_columns(*_moments_of_present(rows, share))
+            return cls.of_moments(*_moments_of_present(rows, share))
         center = share @ rows
         spread = np.sqrt(share @ (rows - center) ** 2)
-        return cls._of_columns(center, spread, np.abs(rows).max(axis=0))
+        return cls.of_moments(center, spread, np.abs(rows).max(axis=0))
 
     @classmethod
-    def _of_columns(
+    def of_moments(
         cls, center: NDArray[np.float64], spread: NDArray[np.float64], largest: NDArray[np.float64]
     ) -> Standardiser:
+        """From mean, standard deviation and largest size of every column, each of shape (dim,)."""
         varies = spread > _NEAR_CONSTANT * largest
         kept = np.flatnonzero(varies) if varies.any() else np.arange(len(center))
         scale = np.where(varies, spread, 1.0)[kept]
@@ -116,8 +117,15 @@ class Projection:
         center = share @ X
         rows = np.sqrt(share)[:, None] * (X - center)
         variances, directions = _principal_axes(rows)
+        return cls.of_axes(center, variances[:n_components], directions[:, :n_components])
+
+    @classmethod
+    def of_axes(
+        cls, center: NDArray[np.floating], variances: NDArray[np.float64], directions: NDArray[np.float64]
+    ) -> Projection:
+        """From the variances along orthonormal directions of shape (dim, n_axes), largest first."""
         # in float32 what lies below is rounding
-        kept = np.flatnonzero(variances > 1e-7 * variances.max(initial=0.0))[:n_components]
+        kept = np.flatnonzero(variances > 1e-7 * variances.max(initial=0.0))
         if not len(kept):
             kept = np.arange(1)
         scale = np.sqrt(variances[kept].mean()) or 1.0

@@ -1,0 +1,184 @@
+"""What a network sees of one block: standardised columns, turned into a few principal components.
+
+Learnt from training rows alone. Rows are taken in pieces, so that memory does not grow with a second copy of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from poise.heads.scaling import Projection, Standardiser
+from poise.heads.state import part_of
+
+_PIECE_CELLS = 1 << 21
+_MOST_ROWS = 8192
+"""More rows do not move the leading directions: they are learnt from so many, evenly spaced (layers count as rows)."""
+
+_EXACT_SIDE = 320
+_SPARE_AXES = 16
+_PASSES = 4
+_ROUNDING = 1e-7
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Reduction:
+    """Standardisation of every column, of each layer for itself, and components that the layers share.
+
+    Attributes
+    ----------
+    n_layers : int or None
+        None where the block has no axis for layers.
+    dim : int
+        Length of a vector of the block.
+    standardiser : Standardiser
+        Of ``n_layers * dim`` columns.
+    projection : Projection
+        Of ``dim`` columns; one that does not vary is 0.
+    """
+
+    n_layers: int | None
+    dim: int
+    standardiser: Standardiser
+    projection: Projection
+
+    @classmethod
+    def fit(cls, values: NDArray[np.floating], weights: NDArray[np.float64], *, n_components: int) -> Reduction:
+        """Learn from rows of shape (n_rows, [n_layers,] dim) with their weights, above 0, of shape (n_rows,).
+
+        Without rows there are no components.
+        """
+        if not len(values):
+            return cls._of_nothing(values)
+        flat = values.reshape(len(values), -1)
+        dim = values.shape[-1]
+        standardiser = _standardise(flat, weights)
+        most = max(n_components, _MOST_ROWS * dim // flat.shape[1])
+        picked = np.linspace(0, len(flat) - 1, min(len(flat), most)).astype(np.int64)
+        rows = _transform(standardiser, flat[picked]).reshape(-1, dim)
+        shares = np.repeat(weights[picked] / weights[picked].sum(), len(rows) // len(picked)) * len(picked) / len(rows)
+        return cls(
+            n_layers=values.shape[1] if values.ndim == 3 else None,
+            dim=dim,
+            standardiser=standardiser,
+            projection=_project(rows, shares, n_components),
+        )
+
+    @classmethod
+    def _of_nothing(cls, values: NDArray[np.floating]) -> Reduction:
+        n_columns, dim = int(np.prod(values.shape[1:])), values.shape[-1]
+        nothing = np.zeros(n_columns)
+        return cls(
+            n_layers=values.shape[1] if values.ndim == 3 else None,
+            dim=dim,
+            standardiser=Standardiser.of_moments(nothing, nothing, nothing),
+            projection=Projection(center=np.zeros(dim, np.float32), components=np.zeros((dim, 0), np.float32)),
+        )
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], *, n_layers: int | None, dim: int) -> Reduction:
+        """Rebuild from what `arrays` gave."""
+        return cls(
+            n_layers=n_layers,
+            dim=dim,
+            standardiser=Standardiser.from_arrays(part_of(arrays, "standardiser"), n_features=(n_layers or 1) * dim),
+            projection=Projection.from_arrays(part_of(arrays, "projection"), n_features=dim),
+        )
+
+    @property
+    def n_components(self) -> int:
+        """Length of a vector afterwards."""
+        return int(self.projection.components.shape[1])
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Learnt numbers by name."""
+        parts = {"standardiser": self.standardiser.arrays(), "projection": self.projection.arrays()}
+        return {f"{part}.{name}": array for part, arrays in parts.items() for name, array in arrays.items()}
+
+    def transform(self, values: NDArray[np.floating], *, dtype: type[np.floating] = np.float32) -> NDArray[Any]:
+        """Coordinates of shape (n_rows, n_layers or 1, n_components).
+
+        In float64 those of a row are the same whatever stands beside it, but for the last digits.
+        """
+        n, n_layers = len(values), self.n_layers or 1
+        found = np.empty((n, n_layers, self.n_components), dtype=dtype)
+        center, axes = (array.astype(dtype) for array in (self.projection.center, self.projection.components))
+        for piece in _pieces(values.reshape(n, -1)):
+            rows = _transform(self.standardiser, values[piece].reshape(-1, n_layers * self.dim)).astype(dtype)
+            rows = rows.reshape(-1, self.dim) - center
+            found[piece] = (rows @ axes).reshape(-1, n_layers, self.n_components)
+        return found
+
+
+def _pieces(rows: NDArray[Any]) -> Iterator[slice]:
+    size = max(1, _PIECE_CELLS // max(1, rows.shape[1]))
+    return (slice(first, first + size) for first in range(0, len(rows), size))
+
+
+def _standardise(rows: NDArray[np.floating], weights: NDArray[np.float64]) -> Standardiser:
+    """As `Standardiser.fit`, piece by piece."""
+    share = weights / weights.sum()
+    center, variance, largest = (np.zeros(rows.shape[1]) for _ in range(3))
+    for piece in _pieces(rows):
+        wide = rows[piece].astype(np.float64)
+        center += share[piece] @ wide
+        np.maximum(largest, np.abs(wide).max(axis=0), out=largest)
+    for piece in _pieces(rows):
+        wide = rows[piece] - center
+        np.square(wide, out=wide)
+        variance += share[piece] @ wide
+    return Standardiser.of_moments(center, np.sqrt(variance), largest)
+
+
+def _transform(standardiser: Standardiser, rows: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Standardised rows, all columns in their places: 0 where a column does not vary."""
+    scaled = standardiser.transform(rows).astype(np.float32)
+    if scaled.shape[1] == rows.shape[1]:
+        return scaled
+    wide = np.zeros(rows.shape, dtype=np.float32)
+    wide[:, standardiser.kept] = scaled
+    return wide
+
+
+def _project(rows: NDArray[np.float32], shares: NDArray[np.float64], n_components: int) -> Projection:
+    """As `Projection.fit`, but of many rows and columns only the leading axes are found."""
+    if min(rows.shape) <= _EXACT_SIDE or n_components + _SPARE_AXES >= min(rows.shape):
+        return Projection.fit(rows.astype(np.float64), shares, n_components=n_components)
+    center = (shares @ rows).astype(np.float32)
+    weighted = np.sqrt(shares / shares.sum()).astype(np.float32)[:, None] * (rows - center)
+    variances, directions = leading_axes(weighted, n_components)
+    return Projection.of_axes(center, variances, directions)
+
+
+def leading_axes(rows: NDArray[np.float32], n_axes: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Variances and directions of the leading principal axes, by a few passes over the rows.
+
+    Subspace iteration with a fixed start: Halko, Martinsson, Tropp (2011), Finding structure with randomness,
+    SIAM Review 53, doi:10.1137/090771806.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n_rows, dim), float32
+        Centred.
+    n_axes : int
+
+    Returns
+    -------
+    variances : ndarray of shape (n_axes,), float64
+        Largest first.
+    directions : ndarray of shape (dim, n_axes), float64
+    """
+    start = np.random.default_rng(0).standard_normal((rows.shape[1], n_axes + _SPARE_AXES), dtype=np.float32)
+    basis = start
+    for _ in range(_PASSES):
+        basis = np.linalg.qr(rows.T @ (rows @ basis))[0]  # (dim, n_axes + spare)
+    seen = (rows @ basis).astype(np.float64)
+    variances, mixes = np.linalg.eigh(seen.T @ seen)
+    directions = basis @ mixes[:, ::-1][:, :n_axes]
+    # the sign of an axis is arbitrary: its largest entry is positive
+    directions *= np.sign(directions[np.abs(directions).argmax(axis=0), np.arange(n_axes)])
+    return variances[::-1][:n_axes], directions
