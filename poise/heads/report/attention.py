@@ -29,8 +29,7 @@ def show_attention(study: Study) -> Section:
             else "No strategy of this study pools by attention: all clips of a recording counted as their pooling says."
         )
         return Section(name="attention", title=title, absent=why)
-    own = (strategy, under) == (study.leader["strategy"], study.leader["protocol"])
-    predicted = {one.path: one for one in reversed(study.predictions)} if own else {}
+    predicted = {one.path: one for one in reversed(study.attended)}
     chosen = choose_examples(study.attention, predicted)
     parts = {
         "strategy": strategy,
@@ -49,7 +48,7 @@ def show_attention(study: Study) -> Section:
 def choose_examples(
     attention: Mapping[str, Sequence[AttentionClip]], predicted: Mapping[str, Prediction], most: int = _MOST
 ) -> list[str]:
-    """Paths of the recordings whose weights are most uneven, right and wrong predictions in turn.
+    """Paths of the recordings whose weights are most uneven, those predicted right first, and as many predicted wrong.
 
     Parameters
     ----------
@@ -82,7 +81,7 @@ def _example(
         "path": path,
         "truth": names[one.label] if one else "",
         "predicted": names[one.predicted] if one else "",
-        "right": bool(one) and one.label == one.predicted if one else None,
+        "right": one.label == one.predicted if one else None,
         "n_clips": len(clips),
         "even": share(1 / len(clips)),
         "most": share(top.weight),

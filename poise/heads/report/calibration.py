@@ -12,7 +12,7 @@ from poise.heads.report.reading import Study
 from poise.heads.report.section import Section
 from poise.heads.report.wording import count, figure, protocol, share
 
-_LEFT, _RIGHT, _TOP, _SIDE, _COUNTS = 44, 14, 8, 300, 56
+_LEFT, _RIGHT, _TOP, _SIDE, _COUNTS = 34, 14, 26, 300, 56
 
 Bin = Mapping[str, Any]
 
@@ -50,7 +50,7 @@ def _tendency(gap: float) -> str:
 
 def _row(one: Bin) -> dict[str, str]:
     return {
-        "range": f"{share(one['low'])} to {share(one['high'])}",
+        "range": f"{100 * one['low']:.0f} to {share(one['high'])}",
         "n": f"{one['n']:,}",
         "confidence": share(one["confidence"]),
         "accuracy": share(one["accuracy"]),
@@ -80,14 +80,17 @@ def _draw(bins: Sequence[Bin]) -> Markup:
     canvas.axis_left(up, ticks, left=_LEFT, right=WIDTH - _RIGHT)
     canvas.axis_below(across, ticks, top=_TOP, bottom=bottom)
     canvas.line(across(0), up(0), across(1), up(1), "zero")
-    canvas.text(across(0.04), _TOP + 14, "kept more often than stated", "t small")
-    canvas.text(across(0.98), bottom - 8, "kept less often than stated", "t small", anchor="end")
-    points = [(across(one["confidence"]), up(one["accuracy"])) for one in bins if one["accuracy"] is not None]
-    canvas.path(points, "curve c0")
-    for x, y in points:
-        canvas.mark("circle", x, y, "fill c0")
+    canvas.text(across(0.04), _TOP + 14, "right more often than stated", "t small label")
+    canvas.text(across(0.98), bottom - 8, "right less often than stated", "t small label", anchor="end")
+    most = max(one["n"] for one in bins)
+    points = [
+        (across(one["confidence"]), up(one["accuracy"]), one["n"]) for one in bins if one["accuracy"] is not None
+    ]
+    canvas.path([(x, y) for x, y, _ in points], "curve faint c0")
+    for x, y, n in points:
+        canvas.mark("circle", x, y, "fill c0", size=2.5 + 5 * (n / most) ** 0.5)
     canvas.text((_LEFT + WIDTH - _RIGHT) / 2, bottom + 31, "stated probability", "t small", anchor="middle")
-    canvas.text(4, _TOP + 4, "kept", "t small")
+    canvas.text(4, 12, "share that was right", "t small")
     _draw_counts(canvas, bins, bottom + 44)
     words = [
         f"{count(one['n'], 'prediction')} stated {share(one['confidence'])} on average, {share(one['accuracy'])} were right"

@@ -95,7 +95,7 @@ def _legend_rows(legend: Sequence[tuple[str, str, str]]) -> int:
 
 
 def _draw_line(canvas: Canvas, line: Line, scale: Scale, y: float) -> None:
-    canvas.text(_LEFT, y + 13, line.label, most=56)
+    canvas.text(_LEFT, y + 13, line.label, "t label", most=56)
     for number, track in enumerate(line.tracks):
         middle = y + _LABEL + _TRACK * number + 6
         canvas.line(_LEFT, middle, WIDTH - _RIGHT, middle, "rail")

@@ -15,6 +15,7 @@ from poise.heads.report.wording import figure, protocol
 
 _MOST_LANES = 90
 _MOST_GROUPS = 30
+_MOST_COLUMNS = 4
 _BINS = 48
 _LEFT, _RIGHT = 14, 12
 
@@ -41,6 +42,7 @@ def show_groups(study: Study) -> Section:
         "test": protocol(study.leader["protocol"]),
         "protocol": study.leader["protocol"],
         "has_scores": bool(scores),
+        "names": study.label_names if len(study.label_names) <= _MOST_COLUMNS else [],
         "rows": [_row(name, members[name], scores.get(name), study) for name in shown],
         "plot": _draw(shown, members, study),
     }
@@ -55,15 +57,13 @@ def _row(
     name: str, found: Sequence[Prediction], scores: Mapping[str, Any] | None, study: Study
 ) -> dict[str, Any]:
     truth = Counter(one.label for one in found)
+    counts = [truth[level] // study.board["repeats"] for level in range(len(study.label_names))]
     scores = scores or {}
     return {
         "name": name,
         "n": len(found) // study.board["repeats"],
-        "levels": ", ".join(
-            f"{truth[level] // study.board['repeats']} {label}"
-            for level, label in enumerate(study.label_names)
-            if truth[level]
-        ),
+        "truth": counts,
+        "levels": ", ".join(f"{label}: {n}" for label, n in zip(study.label_names, counts, strict=True) if n),
         "accuracy": figure(_share_right(found)),
         "qwk": figure(scores.get("qwk")),
         "mae": figure(scores.get("mae")),
@@ -96,8 +96,8 @@ def _draw(names: Sequence[str], members: Mapping[str, Sequence[Prediction]], stu
     for row, name in enumerate(names):
         y = top + block * row
         canvas.line(_LEFT, y, WIDTH - _RIGHT, y, "rail")
-        canvas.text(_LEFT, y + 14, name, most=44)
-        canvas.text(WIDTH - _RIGHT, y + 14, f"{figure(_share_right(members[name]))} right", "t figure", anchor="end")
+        canvas.text(_LEFT, y + 14, name, "t label", most=44)
+        canvas.text(WIDTH - _RIGHT, y + 14, f"{figure(_share_right(members[name]))} right", "t figure label", anchor="end")
         for (level, place), number in sorted(_bin(members[name], len(levels)).items()):
             _draw_point(canvas, scale(place), y + 23 + lane * level, level, number)
     words = "; ".join(_words(name, members[name], levels) for name in names)

@@ -69,7 +69,7 @@ def _draw(noun: str, steps: Sequence[Step], name: str) -> Markup:
     across = make_scale(min(sizes), max(sizes), _LEFT + 14, WIDTH - _RIGHT - 14)
     canvas.axis_left(up, find_ticks(low, high), left=_LEFT, right=WIDTH - _RIGHT)
     canvas.line(_LEFT, up(0), WIDTH - _RIGHT, up(0), "zero")
-    canvas.text(WIDTH - _RIGHT - 2, up(0) - 4, "chance", "t small", anchor="end")
+    canvas.text(WIDTH - _RIGHT - 2, up(0) - 4, "chance", "t small label", anchor="end")
     _draw_steps(canvas, steps, across, up, bottom)
     canvas.text((_LEFT + WIDTH - _RIGHT) / 2, bottom + 32, f"{noun} to learn from", "t small", anchor="middle")
     words = "; ".join(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
@@ -29,6 +30,9 @@ from poise.table import replace_text
 
 MAKER = '<meta name="generator" content="poise report">'
 """What every report begins with: a file without it is not overwritten."""
+
+_LONGEST_WORD = 26
+"""Characters that a table finds room for in one piece; longer ones are broken anywhere."""
 
 _SECTIONS: Sequence[Callable[[Study], Section]] = (
     show_verdict,
@@ -72,7 +76,7 @@ def render_report(study: Study) -> str:
         sections=make_sections(study),
         title=_title(study),
         levels=study.label_names,
-        created=settings.get("created") or "",
+        created=re.sub(r"^(\d{4}-\d\d-\d\d)T(\d\d:\d\d).*$", r"\1 at \2", settings.get("created") or ""),
         n_recordings=settings.get("n_recordings"),
         n_copies=settings.get("n_copies"),
         n_speakers=settings.get("n_speakers"),
@@ -113,9 +117,9 @@ def write_report(path: str | os.PathLike[str], study: Study) -> Path:
 
 def _check_target(path: Path) -> None:
     """Replace an older report, and nothing else."""
-    if path.is_dir():
-        raise OutputError(f"{path} is a folder. Give the name of a file, as report.html.")
     try:
+        if path.is_dir():
+            raise OutputError(f"{path} is a folder. Give the name of a file, as report.html.")
         if path.exists() and MAKER.encode() not in _beginning(path):
             raise OutputError(f"{path} exists and is not a report, so it is left as it is. Give another --out.")
     except OSError as error:
@@ -125,6 +129,8 @@ def _check_target(path: Path) -> None:
 
 
 def _beginning(path: Path) -> bytes:
+    if not path.is_file():  # a pipe would be waited for
+        return b""
     with path.open("rb") as file:
         return file.read(1000)
 
@@ -157,4 +163,7 @@ def _finalize(value: Any) -> Any:
 
 def _name(text: str) -> Markup:
     """A name of a file, speaker, level or strategy: it breaks where it must, and turns nothing around it."""
-    return Markup('<bdi class="name">{}</bdi>').format(escape(show(text, LONGEST_NAME)))
+    shown = show(text, LONGEST_NAME)
+    parts = re.split(r"(?<=[/:,_ ])", shown)
+    kind = "name endless" if max(map(len, parts)) > _LONGEST_WORD else "name"
+    return Markup('<bdi class="{}">{}</bdi>').format(kind, Markup("<wbr>").join(map(escape, parts)))

@@ -58,6 +58,8 @@ class Study:
         Path to clips, of the strategy `attention_of` under the hardest protocol that has weights; empty without any.
     attention_of : tuple of str
         Strategy and protocol; both empty without any.
+    attended : tuple of Prediction
+        Of that strategy under that protocol, for the recordings that are scored.
     """
 
     folder: Path
@@ -67,6 +69,7 @@ class Study:
     predictions: tuple[Prediction, ...]
     attention: Mapping[str, Sequence[AttentionClip]]
     attention_of: tuple[str, str]
+    attended: tuple[Prediction, ...]
 
     @property
     def label_names(self) -> list[str]:
@@ -107,15 +110,27 @@ def read_study(folder: str | os.PathLike[str]) -> Study:
         )
     leader = _find_leader(board)
     attention_of = _find_attention(path / "attention.csv", board, leader)
+    predictions = _read_predictions(path / "predictions.csv", board, leader)
     return Study(
         folder=path,
         board=board,
         n_folds={name: len(each["folds"]) for name, each in splits.items()},
         leader=leader,
-        predictions=_read_predictions(path / "predictions.csv", board, leader),
+        predictions=predictions,
         attention=_read_attention(path / "attention.csv", *attention_of) if attention_of[0] else {},
         attention_of=attention_of,
+        attended=predictions if attention_of == _name(leader) else _read_attended(path, board, attention_of),
     )
+
+
+def _name(row: Mapping[str, Any]) -> tuple[str, str]:
+    return row["strategy"], row["protocol"]
+
+
+def _read_attended(path: Path, board: Mapping[str, Any], attention_of: tuple[str, str]) -> tuple[Prediction, ...]:
+    lines = [row for row in board["leaderboard"] if _name(row) == attention_of]
+    lines.sort(key=lambda row: row["scored"] != "originals")
+    return _read_predictions(path / "predictions.csv", board, lines[0]) if lines else ()
 
 
 def sort_hardest_first(board: Mapping[str, Any]) -> list[str]:

@@ -35,13 +35,19 @@ def show_settings(study: Study) -> Section:
     others = {name: value for name, value in settings.items() if name not in _ELSEWHERE}
     parts = {
         "has_settings": bool(settings),
-        "known": known + list(flatten(others))[:40],
-        "feature_sets": list(flatten(settings.get("feature_sets") or []))[:40],
+        "known": known + [pair for pair in flatten(others) if pair[0]][:40],
+        "feature_sets": _feature_sets(settings),
         "versions": sorted((settings.get("versions") or {}).items()),
         "splits": [_split(name, study) for name in board["splits"]],
         "commands": _commands(settings, study),
     }
     return Section(name="settings", title="How to make it again", parts=parts)
+
+
+def _feature_sets(settings: Mapping[str, Any]) -> list[tuple[str, str]]:
+    found = settings.get("feature_sets") or []
+    named = [("feature set", one) if isinstance(one, str) else (f"feature set {n}", one) for n, one in enumerate(found, 1)]
+    return [pair for name, one in named for pair in flatten(one, name)][:40]
 
 
 def _split(name: str, study: Study) -> dict[str, str]:

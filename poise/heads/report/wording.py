@@ -11,7 +11,7 @@ LONGEST_NAME = 160
 """Characters of a file's, speaker's, level's or strategy's name that are shown."""
 
 _LONGEST = 6000
-_KEPT = "\n \u200c\u200d"  # the joiners hold emoji and some scripts together and reorder nothing
+_KEPT = "\n \u00a0\u200c\u200d"  # the joiners hold emoji and some scripts together and reorder nothing
 _METRICS = {
     "qwk": "quadratic kappa",
     "accuracy": "accuracy",
@@ -67,7 +67,7 @@ def fit(text: str, columns: int) -> str:
 
 
 def _width(character: str) -> int:
-    if unicodedata.combining(character) or character in _KEPT[2:]:
+    if unicodedata.combining(character) or character in "\u200c\u200d":
         return 0
     return 2 if unicodedata.east_asian_width(character) in "WF" else 1
 
@@ -87,7 +87,7 @@ def span(ends: Sequence[float] | None, digits: int = 2) -> str:
 
 def share(value: float | None) -> str:
     """A share as a whole percentage."""
-    return "–" if value is None else f"{100 * value:.0f} %"
+    return "–" if value is None else f"{100 * value:.0f}\u00a0%"
 
 
 def p_value(value: float | None) -> str:
