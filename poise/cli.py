@@ -19,7 +19,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from poise.commands import augment, compare, demo, doctor, extract, predict, report, store, train
+from poise.commands import audit, augment, compare, demo, doctor, extract, predict, report, store, train
 from poise.commands.terminal import note
 from poise.errors import PoiseError
 
@@ -101,6 +101,7 @@ demo.register(app)
 extract.register(app)
 augment.register(app)
 store.register(app)
+audit.register(app)
 compare.register(app)
 report.register(app)
 train.register(app)

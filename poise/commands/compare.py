@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from poise.commands.audit import draw_audit
+from poise.commands.board import draw_differences, draw_leaderboard, fit_bar
 from poise.commands.terminal import (
     AudioSetOption,
     JsonOption,
@@ -23,13 +24,11 @@ from poise.commands.terminal import (
     load_features,
     note,
     print_json,
-    print_table,
     split_names,
 )
 
 if TYPE_CHECKING:
-    from poise.heads import Comparison, Protocol, Strategy
-    from poise.heads.leaderboard import LeaderboardRow
+    from poise.heads import Protocol, Strategy
     from poise.manifest import Manifest
     from poise.store import Bags
 
@@ -135,7 +134,11 @@ def compare_command(
     if as_json:
         print_json(found.to_json(study=study, settings=settings))
         return
+    if found.audit is not None:
+        draw_audit(found.audit)
+        console().print()
     draw_leaderboard(found)
+    draw_differences(found)
     if study:
         console().print(f"Study written to {study}")
 
@@ -197,59 +200,3 @@ def richest_fusion(bags: Bags) -> list[str]:
     from poise.heads.fusion import available_fusions
 
     return available_fusions(bags)[:1]
-
-
-@contextmanager
-def fit_bar() -> Iterator[Callable[[int, int, str], None]]:
-    """A progress bar on stderr for fits."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (
-        TextColumn("fitting"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.description}", markup=False),
-    )
-    with Progress(*columns, console=console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=None)
-
-        def advance(done: int, total: int, what: str) -> None:
-            bar.update(task, completed=done, total=total, description=what)
-
-        yield advance
-
-
-def draw_leaderboard(found: Comparison) -> None:
-    """One table for each protocol on stdout, and what its columns mean."""
-    columns = ["strategy", ">qwk", ">95 % interval", ">accuracy", ">balanced?", ">MAE", ">qwk by fold?", ">seconds?"]
-    people = found.manifest.speakers
-    for protocol in found.folds:
-        rows = [row for row in found.rows if row.protocol == protocol]
-        counted = f", {len(set(people[found.scored_rows].tolist()))} speakers" if people is not None else ""
-        title = f"{protocol}: {rows[0].n} recordings{counted}, scored: {rows[0].scored}"
-        print_table(columns, [_cells(row) for row in rows], title=title)
-    console().print(
-        "In brackets: baselines, to be beaten. qwk: quadratic kappa, 1 perfect, 0 chance; interval: bootstrap\n"
-        f"over {found.cluster}s. balanced: mean accuracy of the levels. MAE: mean error in levels. by fold: mean ± sd."
-    )
-
-
-def _cells(row: LeaderboardRow) -> list[str]:
-    values, ends = row.metrics.values, row.interval.values["qwk"]
-    mean, spread = row.fold_mean.values["qwk"], row.fold_std.values["qwk"]
-    return [
-        f"[{row.strategy}]" if row.baseline else row.strategy,
-        figure(values["qwk"]),
-        f"{ends[0]:.2f} to {ends[1]:.2f}" if ends else "–",
-        figure(values["accuracy"]),
-        figure(values["balanced_accuracy"]),
-        figure(values["mae"]),
-        f"{figure(mean)} ± {figure(spread)}" if mean is not None else "–",
-        f"{row.seconds:.1f}",
-    ]
-
-
-def figure(value: float | None) -> str:
-    """Two digits, or a dash where the metric is undefined."""
-    return "–" if value is None else f"{value:.2f}"

@@ -42,7 +42,7 @@ def demo_command(
 
 
 def _draw(findings: Findings) -> None:
-    from poise.commands.compare import draw_leaderboard, figure
+    from poise.commands.board import draw_leaderboard, figure
     from poise.commands.predict import draw_prediction
     from poise.demo.tour import BY_SPEAKER, CLIPS, N_SHUFFLES, SHIPPED
 

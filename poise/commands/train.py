@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from poise.commands.compare import CvOption, RepeatsOption, ScoreOption, draw_leaderboard, fit_bar, parse_protocols
+from poise.commands.board import draw_leaderboard, fit_bar
+from poise.commands.compare import CvOption, RepeatsOption, ScoreOption, parse_protocols
 from poise.commands.terminal import (
     AudioSetOption,
     JsonOption,

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from poise.errors import SplitError, StrategyError
 from poise.heads.attention import Glance, learns_attention, look_back
+from poise.heads.audit.audit import Audit, audit
 from poise.heads.cautions import find_cautions
 from poise.heads.contestants import Contest, baseline_strategy, columns_of, gather_contestants
 from poise.heads.curve import Curves, draw_curves
@@ -65,6 +66,8 @@ class Comparison:
         Learning curves of the leader under the hardest protocol.
     glances : list of Glance
         Where the best strategy with attention looked, under the hardest protocol.
+    audit : Audit or None
+        Whether the leader's figures are real; None where it was not asked for.
     """
 
     rows: list[LeaderboardRow]
@@ -79,6 +82,7 @@ class Comparison:
     differences: list[dict[str, Any]]
     curves: Curves | None = None
     glances: list[Glance] = field(default_factory=list)
+    audit: Audit | None = None
 
     def to_json(self, *, study: str | None = None, settings: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """The result of ``poise compare`` as JSON.
@@ -93,8 +97,8 @@ class Comparison:
         return {
             "leaderboard": [row.to_json() for row in self.rows],
             "comparisons": self.differences,
-            "audit": None,
-            "audit_reason": "this version computes no audit",
+            "audit": self.audit.to_json() if self.audit else None,
+            **({} if self.audit else {"audit_reason": "it was not asked for"}),
             "learning_curve": self.curves.to_json() if self.curves else None,
             "study": study,
             "warnings": list(self.warnings),
@@ -116,6 +120,7 @@ def compare(
     score: Literal["auto", "originals", "all"] = "auto",
     repeats: int = 1,
     seed: int = 0,
+    with_audit: bool = True,
     in_depth: bool = False,
     progress: Progress | None = None,
 ) -> Comparison:
@@ -137,6 +142,8 @@ def compare(
     repeats : int
         Repeats with other folds and other seeds of the heads.
     seed : int
+    with_audit : bool
+        Also ask whether the figures of the leader under the hardest protocol are real.
     in_depth : bool
         Also draw learning curves and keep where attention looked, which takes about a hundred fits of the leader.
     progress : callable, optional
@@ -203,7 +210,18 @@ def compare(
         seen = {name: predictions[name, str(protocol)] for name in map(str, [*strategies, baseline])}
         differences += find_differences(lines, seen, splits, manifest, seed=seed)
     hardest = max(folds, key=_hardness)
-    deep = _look_deeper(contest, strategies, hardest, folds[hardest], board, keep, cluster) if in_depth else {}
+    ranked = _rank(strategies, baseline, board, str(hardest))
+    deep = _look_deeper(contest, ranked, hardest, folds[hardest], keep, cluster) if in_depth else {}
+    if with_audit:
+        deep["audit"] = audit(
+            bags,
+            manifest,
+            strategy=ranked[0],
+            rows=rows,
+            known={str(protocol): predictions[str(ranked[0]), str(protocol)] for protocol in folds},
+            n_tried=len(strategies),
+            seed=seed,
+        )
     return Comparison(
         rows=board,
         folds={str(protocol): splits for protocol, splits in folds.items()},
@@ -286,19 +304,24 @@ def _hardness(protocol: Protocol) -> tuple[bool, bool, bool]:
     return (protocol.keeps_speakers_apart, protocol.column not in ("", "source"), protocol.column != "")
 
 
+def _rank(
+    strategies: Sequence[Strategy], baseline: Strategy, board: Sequence[LeaderboardRow], protocol: str
+) -> list[Strategy]:
+    """The strategies as they stand under a protocol, best first; the baseline last."""
+    named = {str(strategy): strategy for strategy in strategies}
+    ranked = [named[row.strategy] for row in board if row.protocol == protocol and row.strategy in named]
+    return sorted(ranked, key=lambda strategy: strategy == baseline)
+
+
 def _look_deeper(
     contest: Contest,
-    strategies: Sequence[Strategy],
+    ranked: Sequence[Strategy],
     protocol: Protocol,
     folds: Sequence[Fold],
-    board: Sequence[LeaderboardRow],
     keep: NDArray[np.int64],
     cluster: str,
 ) -> dict[str, Any]:
     """Learning curves of the best strategy, and the attention of the best that has one."""
-    named = {str(strategy): strategy for strategy in strategies}
-    ranked = [named[row.strategy] for row in board if row.protocol == str(protocol) and row.strategy in named]
-    ranked.sort(key=lambda strategy: strategy == baseline_strategy(contest.bags, strategies))
     looking = [strategy for strategy in ranked if learns_attention(strategy)]
     return {
         "curves": draw_curves(contest, ranked[0], protocol, folds, keep=keep, cluster=cluster),
