@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from poise.commands.audit import draw_audit
 from poise.commands.board import draw_leaderboard, fit_bar
 from poise.commands.compare import CvOption, RepeatsOption, ScoreOption, parse_protocols
 from poise.commands.terminal import (
@@ -101,6 +102,9 @@ def train_command(
         document = {**trained.comparison.to_json(), "warnings": list(trained.warnings)}
         print_json({"model": str(out), "strategy": str(chosen), **document})
         return
+    if trained.comparison.audit is not None:
+        draw_audit(trained.comparison.audit)
+        console().print()
     draw_leaderboard(trained.comparison)
     console().print(f"\n{chosen}, trained on {trained.bundle.training['n_recordings']} recordings: {out}")
 

@@ -50,6 +50,8 @@ class Bundle:
         The fitted head.
     validation : tuple of mapping
         Lines of the leaderboard: how the strategy was validated, and the baselines beside it.
+    audit : mapping
+        Verdict, sentence and ladder: whether those figures are real.
     training : mapping
         How many recordings and of whom, and a digest of keys and labels.
     versions : mapping of str to str
@@ -61,6 +63,7 @@ class Bundle:
     strategy: str
     head: HeadState
     validation: tuple[Mapping[str, Any], ...]
+    audit: Mapping[str, Any]
     training: Mapping[str, Any]
     versions: Mapping[str, str]
 
@@ -90,6 +93,7 @@ def write_bundle(path: str | os.PathLike[str], bundle: Bundle) -> None:
         "strategy": bundle.strategy,
         "head": bundle.head.config,
         "validation": list(bundle.validation),
+        "audit": dict(bundle.audit),
         "training": dict(bundle.training),
         "versions": dict(bundle.versions),
     }
@@ -155,6 +159,7 @@ def read_bundle(path: str | os.PathLike[str]) -> Bundle:
         strategy=document["strategy"],
         head=HeadState(config=document["head"], arrays=_read_arrays(path, contents)),
         validation=tuple(document["validation"]),
+        audit=document["audit"],
         training=document["training"],
         versions=document["versions"],
     )

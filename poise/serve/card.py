@@ -34,6 +34,8 @@ def write_card(document: Mapping[str, Any]) -> str:
         "",
         "## Validated",
         "",
+        f"**{document['audit']['sentence']}**",
+        "",
         *_validation(document["validation"]),
         "",
         "## Intended use and limits",

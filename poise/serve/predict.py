@@ -277,6 +277,8 @@ class Predictor:
             and Protocol.parse(row["protocol"]).keeps_speakers_apart
             and row["interval"].get("qwk") is not None
         ]
+        if self.bundle.audit["verdict"] != "supported":
+            return (f"the model's audit: {self.bundle.audit['sentence']}",)
         if not found:
             return ("the model's validation says nothing about speakers it has not heard",)
         (low, high), protocol = min(found)

@@ -16,6 +16,7 @@ from poise.errors import BundleError, ExtractSettingsError, SplitError
 from poise.extract.clips import ClipSettings
 from poise.extract.fingerprint import DTYPES
 from poise.extract.media.decode import DECODERS
+from poise.heads.audit.verdict import VERDICTS
 from poise.heads.splits import Protocol
 
 SCHEMA_VERSION = 1
@@ -84,6 +85,7 @@ def check_document(document: Mapping[str, Any]) -> None:
     _check_extraction(_get(document, "", "extraction", dict), dims)
     for number, row in enumerate(_get(document, "", "validation", list)):
         _check_row(row, f"validation[{number}]")
+    _check_audit(_get(document, "", "audit", dict))
     training = _get(document, "", "training", dict)
     for name in ("n_recordings", "n_copies"):
         _whole(training, "training", name, low=0)
@@ -175,6 +177,22 @@ def _check_row(row: Any, where: str) -> None:
         pair = isinstance(ends, list) and len(ends) == 2 and all(_is_number(end) for end in ends)
         if ends is not None and not (pair and ends[0] <= ends[1]):
             raise _wrong(f"{where}.interval.{name}", ends, "two rising numbers or null")
+
+
+def _check_audit(audit: Mapping[str, Any]) -> None:
+    verdict = _text(audit, "audit", "verdict")
+    if verdict not in VERDICTS:
+        raise _wrong("audit.verdict", verdict, " or ".join(VERDICTS))
+    _text(audit, "audit", "sentence")
+    for number, rung in enumerate(_get(audit, "audit", "ladder", list)):
+        where = f"audit.ladder[{number}]"
+        if not isinstance(rung, dict):
+            raise _wrong(where, rung, "a rung of the ladder")
+        for name in ("protocol", "scored"):
+            _text(rung, where, name)
+    for number, warning in enumerate(_get(audit, "audit", "warnings", list)):
+        if not isinstance(warning, str):
+            raise _wrong(f"audit.warnings[{number}]", warning, "a text")
 
 
 _KINDS: dict[type, str] = {dict: "names with values", list: "a list", str: "a text"}

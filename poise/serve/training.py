@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from poise.heads.audit.audit import Audit
 from poise.heads.classifier import ClipClassifier
 from poise.heads.compare import Comparison, Progress, compare
 from poise.heads.fusion import usable
@@ -102,6 +103,7 @@ def train(
         strategy=str(strategy),
         head=model.export_state(),
         validation=tuple(_without_time(row.to_json()) for row in found.rows),
+        audit=_summarise(found.audit),
         training={
             "n_recordings": len(rows),
             "n_copies": int(manifest.is_copy[rows].sum()),
@@ -116,6 +118,14 @@ def train(
     imported = [modality for modality, spec in bundle.extraction.items() if "imported" in spec]
     cannot = f"The features of {' and '.join(imported)} were imported, so this model cannot predict media files."
     return Training(comparison=found, bundle=bundle, warnings=(*found.warnings, *([cannot] if imported else [])))
+
+
+def _summarise(audit: Audit | None) -> Mapping[str, Any]:
+    """What a reader of the model must know of its audit; the evidence stays with the study."""
+    if audit is None:  # it is always asked for here
+        return {"verdict": None, "sentence": None, "ladder": [], "warnings": []}
+    told = audit.to_json()
+    return {name: told[name] for name in ("verdict", "sentence", "ladder", "warnings")}
 
 
 def _without_time(row: dict[str, Any]) -> dict[str, Any]:
