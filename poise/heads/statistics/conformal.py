@@ -1,9 +1,9 @@
 """Sets of neighbouring levels that hold the true one as often as they promise (ordinal split-conformal prediction).
 
-A set grows from the most likely level, each time by the likelier neighbour (Lu, Angelopoulos, Pomerantz 2022, arXiv:2207.02238).
-It is deterministic: the same recording gets the same set every time, which costs a little width against randomised
-sets. Groups are what is new at serving, so that each counts the same in the calibration (Lee, Barber, Willett 2023,
-arXiv:2306.06342).
+A set grows from the most likely level, each time by the likelier neighbour (Lu, Angelopoulos, Pomerantz 2022,
+arXiv:2207.02238). It is deterministic: the same recording gets the same set every time, which costs a little width
+against randomised sets. Groups are what is new at serving, so that each counts the same in the calibration (Lee,
+Barber, Willett 2023, arXiv:2306.06342).
 """
 
 from __future__ import annotations
@@ -188,8 +188,8 @@ def _sentence(numbers: dict[str, float], n_groups: int, n_classes: int) -> str:
     level, needed = numbers["level"], groups_needed(numbers["level"])
     if n_groups - 1 < needed:
         return (
-            f"With {n_groups} groups no set smaller than all {n_classes} levels can promise {level:.0%} for a new group: "
-            f"{needed + 1} groups are needed for this check, {needed} to serve."
+            f"With {n_groups} groups no set smaller than all {n_classes} levels can promise {level:.0%} for a new "
+            f"group: {needed + 1} groups are needed for this check, {needed} to serve."
         )
     return (
         f"Sets of {numbers['mean_size']:.1f} of {n_classes} levels on average held the true level in "

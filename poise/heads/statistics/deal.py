@@ -44,7 +44,8 @@ class _Deck:
             if len(unlike):
                 raise SplitError(
                     f"Recording {unlike[0]} has another {what} than recording {first[place][unlike[0]]} of the same "
-                    f"source. Expected one {what} for a source and its copies; correct the manifest, or group by source."
+                    f"source. Expected one {what} for a source and its copies; correct the manifest, or group by "
+                    "source."
                 )
         order = np.argsort(number[first], kind="stable")
         back = np.empty(len(order), dtype=np.int64)

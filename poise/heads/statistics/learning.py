@@ -160,9 +160,9 @@ def draw_subsets(units: NDArray[np.generic], sizes: Sequence[int], *, n_draws: i
     random, found = np.random.default_rng(seed), []
     for draw in range(n_draws):
         place = random.permutation(len(names))
-        for size in sorted(set(sizes)):
-            if draw == 0 or size < len(names):
-                found.append(Subset(size=size, draw=draw, rows=np.flatnonzero(place[number] < size)))
+        # all of them can be taken in one way only
+        some = [size for size in sorted(set(sizes)) if draw == 0 or size < len(names)]
+        found += [Subset(size=size, draw=draw, rows=np.flatnonzero(place[number] < size)) for size in some]
     return found
 
 
@@ -202,7 +202,9 @@ def summarise_curve(
     one = tallies[int(sizes[0])][0]
     drawn = [_draw(tallies[int(size)], n_draws, seed) for size in sizes]
     enough = len(one.names) >= _FEWEST_GROUPS
-    points = tuple(_point(int(size), tallies[int(size)], draws, enough) for size, draws in zip(sizes, drawn, strict=True))
+    points = tuple(
+        _point(int(size), tallies[int(size)], draws, enough) for size, draws in zip(sizes, drawn, strict=True)
+    )
     why = ""
     if len(sizes) < _FEWEST_SIZES:
         why = f"a curve of {len(sizes)} sizes says nothing about more, it needs {_FEWEST_SIZES}"
@@ -244,9 +246,7 @@ def _check(tallies: Mapping[int, Sequence[GroupTally]]) -> None:
         raise SplitError("A learning curve needs predictions of every size. Got none for one; leave that size out.")
     first = every[0]
     for tally in every:
-        if not np.array_equal(tally.names, first.names) or not np.array_equal(
-            tally.counts.sum(2), first.counts.sum(2)
-        ):
+        if not np.array_equal(tally.names, first.names) or not np.array_equal(tally.counts.sum(2), first.counts.sum(2)):
             raise SplitError(
                 "The points of a learning curve were not scored on the same recordings. Expected predictions of the "
                 "same rows for every size and draw."
@@ -271,13 +271,15 @@ def _point(
 ) -> CurvePoint:
     kappa = float(quadratic_kappa(sum(one.counts.sum(0) for one in tallies)))
     sums = sum(one.rps.sum(0) for one in tallies)
-    interval: dict[str, tuple[float, float] | None] = {}
-    for name, values in drawn.items():
-        defined = values[np.isfinite(values)]
-        interval[name] = percentiles(defined) if enough and 2 * len(defined) >= len(values) else None
-    why = "" if np.isfinite(kappa) else "all that is scored and all that is said of it is of one level"
-    if not why and None in interval.values():
-        why = "too few groups are scored, or most draws of them hold one level only"
+    why = ""
+    if not np.isfinite(kappa):
+        why = "all that is scored and all that is said of it is of one level"
+    elif not enough:
+        why = f"{len(tallies[0].names)} groups are scored, an interval over groups needs {_FEWEST_GROUPS}"
+    interval = {
+        name: percentiles(defined) if enough and len(defined := values[np.isfinite(values)]) else None
+        for name, values in drawn.items()
+    }
     return CurvePoint(
         n=size,
         qwk=kappa if np.isfinite(kappa) else None,

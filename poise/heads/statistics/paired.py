@@ -133,19 +133,20 @@ def compare_pairs(
     for other in (number for number in range(len(names)) if number != first):
         place = int(np.flatnonzero((pairs == sorted((first, other))).all(1))[0])
         difference = float(values[first] - values[other])
-        interval, why = _interval(drawn[first] - drawn[other], difference, n_groups)
-        if not np.isfinite(difference):
+        defined, why = np.isfinite(difference), ""
+        if not defined:
             why = "the scored recordings are all of one level"
-        tested = n_groups >= _FEWEST_GROUPS and np.isfinite(difference)
+        elif n_groups < _FEWEST_GROUPS:
+            why = f"{n_groups} groups are scored, a comparison over groups needs {_FEWEST_GROUPS}"
         found.append(
             PairedDifference(
                 metric=metric,
                 a=leader,
                 b=names[other],
-                difference=difference if np.isfinite(difference) else None,
-                interval=interval,
-                p=float(p[place]) if tested else None,
-                p_corrected=float(corrected[place]) if tested else None,
+                difference=difference if defined else None,
+                interval=None if why else _widen(drawn[first] - drawn[other], difference),
+                p=None if why else float(p[place]),
+                p_corrected=None if why else float(corrected[place]),
                 n_compared=len(names),
                 reason=why,
             )
@@ -180,10 +181,10 @@ def draw_swaps(n_groups: int, *, n_swaps: int, seed: int) -> NDArray[np.float64]
     """
     if 2 ** (n_groups - 1) <= n_swaps:
         ways = np.arange(2 ** (n_groups - 1))
-        return 1.0 - 2 * ((ways[:, None] >> np.arange(n_groups)) & 1)
+        return np.where((ways[:, None] >> np.arange(n_groups)) & 1, -1.0, 1.0)
     drawn = np.random.default_rng([seed, 1]).integers(0, 2, size=(n_swaps + 1, n_groups))
     drawn[0] = 0
-    return 1.0 - 2 * drawn
+    return np.where(drawn, -1.0, 1.0)
 
 
 def _check(tallies: Mapping[str, GroupTally], leader: str) -> None:
@@ -195,7 +196,8 @@ def _check(tallies: Mapping[str, GroupTally], leader: str) -> None:
         if not same or not np.array_equal(tally.counts.sum(2), first.counts.sum(2)):
             raise SplitError(
                 f"{name!r} and {leader!r} were not scored on the same recordings: their groups or levels differ. "
-                "Expected predictions of the same rows under the same protocol and repeats; compare them again together."
+                "Expected predictions of the same rows under the same protocol and repeats; compare them again, "
+                "together."
             )
 
 
@@ -246,15 +248,9 @@ def _swap_differences(
     return found
 
 
-def _interval(
-    drawn: NDArray[np.float64], difference: float, n_groups: int
-) -> tuple[tuple[float, float] | None, str]:
-    """The interval, or why there is none."""
-    if n_groups < _FEWEST_GROUPS:
-        return None, f"{n_groups} groups are scored, a comparison over groups needs {_FEWEST_GROUPS}"
-    defined = drawn[np.isfinite(drawn)]
-    if 2 * len(defined) < len(drawn):
-        return None, "most draws of groups hold one level only"
-    low, high = percentiles(defined)
+def _widen(drawn: NDArray[np.float64], difference: float) -> tuple[float, float]:
+    """The percentile interval about a difference, as much wider as swapping sees too little."""
+    # a draw of one level only has no kappa
+    low, high = percentiles(drawn[np.isfinite(drawn)])
     wider = np.sqrt(SHARED_TRAINING)
-    return (float(difference + wider * (low - difference)), float(difference + wider * (high - difference))), ""
+    return float(difference + wider * (low - difference)), float(difference + wider * (high - difference))

@@ -30,7 +30,7 @@ Split = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 N_PERMUTATIONS = 1000
 PENALTY = 0.1
-"""For rows of unit mean square. At 1 ordinal heads say the middle level of everything, at 0.01 to 0.1 they find most."""
+"""For rows of unit mean square. At 1 ordinal heads say the middle level of everything, at 0.1 they find more."""
 
 _MOST_LEFT_OUT = 20
 _ONE_THREAD_BELOW = 2000
@@ -145,7 +145,7 @@ def permutation_test(
     kappa = quadratic_kappa(tables)
     observed, null = float(kappa[0]), kappa[1:][np.isfinite(kappa[1:])]
     defined = bool(np.isfinite(observed))
-    passed = np.count_nonzero(null >= observed - 1e-12) + n_permutations - len(null)
+    passed = int(np.count_nonzero(null >= observed - 1e-12)) + n_permutations - len(null)
     return PermutationTest(
         observed=observed if defined else None,
         null=null,
