@@ -61,7 +61,9 @@ def choose_examples(
     def unevenness(path: str) -> float:
         return max(clip.weight for clip in attention[path]) * len(attention[path])
 
-    ranked = sorted((path for path in attention if len(attention[path]) > 1), key=lambda path: (-unevenness(path), path))
+    ranked = sorted(
+        (path for path in attention if len(attention[path]) > 1), key=lambda path: (-unevenness(path), path)
+    )
     ranked += sorted(path for path in attention if len(attention[path]) == 1)
     wrong = [path for path in ranked if path in predicted and predicted[path].label != predicted[path].predicted]
     known = set(wrong)
@@ -92,30 +94,31 @@ def _example(
 
 
 def _draw(path: str, clips: Sequence[AttentionClip], even: float, name: str) -> Markup:
+    canvas = Canvas()
     bottom = _TOP + _HEIGHT
-    canvas = Canvas(bottom + 32)
-    length = max(clip.end_s for clip in clips)
-    across = make_scale(0, length, _LEFT, WIDTH - _RIGHT)
     top = max(*(clip.weight for clip in clips), even)
+    across = make_scale(0, max(clip.end_s for clip in clips), _LEFT, WIDTH - _RIGHT)
     up = make_scale(0, top * 1.05, bottom, _TOP)
     for clip in clips:
-        canvas.bar(
-            across(clip.start_s) + 0.5,
-            up(clip.weight),
-            across(clip.end_s) - across(clip.start_s) - 1,
-            bottom - up(clip.weight),
-            "column",
-        )
+        left, right, height = across(clip.start_s), across(clip.end_s), up(clip.weight)
+        canvas.bar(left + 0.5, height, right - left - 1, bottom - height, "column")
     canvas.line(_LEFT, up(even), WIDTH - _RIGHT, up(even), "zero")
     canvas.line(_LEFT, bottom, WIDTH - _RIGHT, bottom, "axis")
     canvas.text(_LEFT - 5, up(top) + 4, share(top), "t small", anchor="end")
     canvas.text(_LEFT - 5, bottom + 4, "0", "t small", anchor="end")
-    for value in sorted({0.0, *(clip.start_s for clip in clips), length}) if len(clips) < 9 else (0.0, length / 2, length):
+    for value in _find_seconds(clips):
         canvas.text(across(value), bottom + 15, figure(value, 0), "t small", anchor="middle")
     canvas.text((_LEFT + WIDTH - _RIGHT) / 2, bottom + 28, "seconds", "t small", anchor="middle")
-    words = "; ".join(
-        f"{figure(clip.start_s, 0)} to {figure(clip.end_s, 0)} s: {share(clip.weight)}" for clip in clips[:40]
-    )
-    return canvas.finish(
-        name=name, title=f"Weight of each clip of {show(path, LONGEST_NAME)}", words=f"{words}. Even weights: {share(even)}."
-    )
+    title = f"Weight of each clip of {show(path, LONGEST_NAME)}"
+    return canvas.finish(bottom + 32, name=name, title=title, words=_words(clips, even))
+
+
+def _find_seconds(clips: Sequence[AttentionClip]) -> list[float]:
+    """Where the seconds are written: at the ends of clips while they are few."""
+    length = max(clip.end_s for clip in clips)
+    return sorted({0.0, *(clip.start_s for clip in clips), length}) if len(clips) < 9 else [0.0, length / 2, length]
+
+
+def _words(clips: Sequence[AttentionClip], even: float) -> str:
+    told = [f"{figure(clip.start_s, 0)} to {figure(clip.end_s, 0)} s: {share(clip.weight)}" for clip in clips[:40]]
+    return f"{'; '.join(told)}. Even weights: {share(even)}."

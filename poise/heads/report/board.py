@@ -22,7 +22,7 @@ Row = Mapping[str, Any]
 def show_board(study: Study) -> Section:
     """The section on the leaderboard."""
     rows = study.board["leaderboard"]
-    boards = []
+    boards: list[dict[str, Any]] = []
     for name in study.protocols:
         for scored in dict.fromkeys(row["scored"] for row in rows if row["protocol"] == name):
             lines = [row for row in rows if (row["protocol"], row["scored"]) == (name, scored)]

@@ -50,7 +50,7 @@ def _tendency(gap: float) -> str:
 
 def _row(one: Bin) -> dict[str, str]:
     return {
-        "range": f"{100 * one['low']:.0f} to {share(one['high'])}",
+        "range": f"{100 * one['low']:.0f}–{share(one['high'])}",
         "n": f"{one['n']:,}",
         "confidence": share(one["confidence"]),
         "accuracy": share(one["accuracy"]),
@@ -73,7 +73,7 @@ def _conformal(found: Mapping[str, Any] | None) -> dict[str, str] | None:
 
 def _draw(bins: Sequence[Bin]) -> Markup:
     bottom = _TOP + _SIDE
-    canvas = Canvas(bottom + 40 + _COUNTS + 22)
+    canvas = Canvas()
     across = make_scale(0, 1, _LEFT, WIDTH - _RIGHT)
     up = make_scale(0, 1, bottom, _TOP)
     ticks = [0, 0.2, 0.4, 0.6, 0.8, 1.0]
@@ -83,9 +83,7 @@ def _draw(bins: Sequence[Bin]) -> Markup:
     canvas.text(across(0.04), _TOP + 14, "right more often than stated", "t small label")
     canvas.text(across(0.98), bottom - 8, "right less often than stated", "t small label", anchor="end")
     most = max(one["n"] for one in bins)
-    points = [
-        (across(one["confidence"]), up(one["accuracy"]), one["n"]) for one in bins if one["accuracy"] is not None
-    ]
+    points = [(across(one["confidence"]), up(one["accuracy"]), one["n"]) for one in bins if one["accuracy"] is not None]
     canvas.path([(x, y) for x, y, _ in points], "curve faint c0")
     for x, y, n in points:
         canvas.mark("circle", x, y, "fill c0", size=2.5 + 5 * (n / most) ** 0.5)
@@ -93,11 +91,14 @@ def _draw(bins: Sequence[Bin]) -> Markup:
     canvas.text(4, 12, "share that was right", "t small")
     _draw_counts(canvas, bins, bottom + 44)
     words = [
-        f"{count(one['n'], 'prediction')} stated {share(one['confidence'])} on average, {share(one['accuracy'])} were right"
+        f"{count(one['n'], 'prediction')} stated {share(one['confidence'])} on average, {share(one['accuracy'])} right"
         for one in bins
     ]
     return canvas.finish(
-        name="calibration-plot", title="Stated probability against the share that was right", words="; ".join(words) + "."
+        bottom + 62 + _COUNTS,
+        name="calibration-plot",
+        title="Stated probability against the share that was right",
+        words="; ".join(words) + ".",
     )
 
 

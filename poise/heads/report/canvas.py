@@ -1,4 +1,4 @@
-"""Drawing as SVG text: lines, bars, marks and axes that take their colours from the page. What is drawn lives elsewhere."""
+"""Drawing as SVG text: lines, bars, marks and axes, coloured by the page's style. What is drawn lives elsewhere."""
 
 from __future__ import annotations
 
@@ -34,24 +34,24 @@ def make_scale(low: float, high: float, start: float, end: float) -> Scale:
 
 def find_ticks(low: float, high: float, most: int = 6) -> list[float]:
     """Round values between two ends, at most so many."""
-    raw = (high - low) / max(most - 1, 1) or 1.0
+    if low == high:
+        return [low]
+    raw = (high - low) / max(most - 1, 1)
     power = 10.0 ** math.floor(math.log10(raw))
     step = next(times * power for times in (1, 2, 2.5, 5, 10) if times * power >= raw * (1 - 1e-9))
     first = math.ceil(low / step - 1e-9)
     return [round(number * step, 10) for number in range(first, math.floor(high / step + 1e-9) + 1)]
 
 
+def count_digits(ticks: Sequence[float]) -> int:
+    """Digits behind the point that tell ticks apart, one at least."""
+    return next((digits for digits in (1, 2, 3) if all(abs(tick - round(tick, digits)) < 1e-9 for tick in ticks)), 4)
+
+
 class Canvas:
-    """Collects the parts of one plot.
+    """Collects the parts of one plot, :data:`WIDTH` units wide."""
 
-    Parameters
-    ----------
-    height : float
-        Units; the width is :data:`WIDTH`.
-    """
-
-    def __init__(self, height: float) -> None:
-        self._height = height
+    def __init__(self) -> None:
         self._parts: list[str] = []
 
     def line(self, x1: float, y1: float, x2: float, y2: float, kind: str) -> None:
@@ -85,20 +85,24 @@ class Canvas:
         turn = "" if anchor == "start" else f' text-anchor="{anchor}"'
         self._parts.append(f'<text class="{kind}" x="{_n(x)}" y="{_n(y)}"{turn}>{escape(fit(text, most))}</text>')
 
-    def axis_below(self, scale: Scale, ticks: Sequence[float], *, top: float, bottom: float, digits: int = 1) -> None:
+    def axis_below(self, scale: Scale, ticks: Sequence[float], *, top: float, bottom: float) -> None:
         """Grid lines from top to bottom, with numbers below."""
+        digits = count_digits(ticks)
         for value in ticks:
             self.line(scale(value), top, scale(value), bottom, "grid")
             self.text(scale(value), bottom + 15, figure(value, digits), "t small", anchor="middle")
 
-    def axis_left(self, scale: Scale, ticks: Sequence[float], *, left: float, right: float, digits: int = 1) -> None:
+    def axis_left(self, scale: Scale, ticks: Sequence[float], *, left: float, right: float) -> None:
         """Grid lines from left to right, with numbers before."""
+        digits = count_digits(ticks)
         for value in ticks:
             self.line(left, scale(value), right, scale(value), "grid")
             self.text(left - 5, scale(value) + 4, figure(value, digits), "t small", anchor="end")
 
     def legend(self, entries: Sequence[tuple[str, str, str]], y: float) -> float:
         """Shape, classes and words of each mark, in as many rows as it takes; the place below them comes back."""
+        if not entries:
+            return y
         x = 6.0
         for shape, kind, words in entries:
             wide = 22 + LETTER * min(measure(words), 40)
@@ -109,11 +113,13 @@ class Canvas:
             x += wide
         return y + _ROW + 4
 
-    def finish(self, *, name: str, title: str, words: str) -> Markup:
+    def finish(self, height: float, *, name: str, title: str, words: str) -> Markup:
         """The plot.
 
         Parameters
         ----------
+        height : float
+            Units.
         name : str
             Unlike that of every other plot of the page; letters, digits and dashes.
         title : str
@@ -122,7 +128,7 @@ class Canvas:
             What it says, with the numbers, for whoever cannot see it.
         """
         head = (
-            f'<svg viewBox="0 0 {WIDTH} {_n(self._height)}" role="img" aria-labelledby="{name}-title {name}-words">'
+            f'<svg viewBox="0 0 {WIDTH} {_n(height)}" role="img" aria-labelledby="{name}-title {name}-words">'
             f'<title id="{name}-title">{escape(show(title))}</title>'
             f'<desc id="{name}-words">{escape(show(words))}</desc>'
         )

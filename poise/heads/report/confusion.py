@@ -56,7 +56,7 @@ def _cell(number: int, of: int) -> str:
 def _draw(names: Sequence[str], table: Sequence[Sequence[int]]) -> Markup:
     side = (WIDTH - _LEFT - 4) / len(names)
     height = min(side, 64)
-    canvas = Canvas(_TOP + height * len(names) + 6)
+    canvas = Canvas()
     canvas.text(_LEFT + side * len(names) / 2, 14, "predicted", "t small", anchor="middle")
     canvas.text(4, _TOP - 8, "true", "t small")
     fits = int(side / 6.6)
@@ -68,7 +68,12 @@ def _draw(names: Sequence[str], table: Sequence[Sequence[int]]) -> Markup:
         for column, number in enumerate(row):
             _draw_cell(canvas, _LEFT + side * column, y, side, height, number, sum(row), right=column == level)
     words = "; ".join(_row_words(names, name, row) for name, row in zip(names, table, strict=True))
-    return canvas.finish(name="confusion-plot", title="True levels against predicted ones", words=f"{words}.")
+    return canvas.finish(
+        _TOP + height * len(names) + 6,
+        name="confusion-plot",
+        title="True levels against predicted ones",
+        words=f"{words}.",
+    )
 
 
 def _draw_cell(

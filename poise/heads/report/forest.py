@@ -69,12 +69,10 @@ def draw_forest(
         What the value 0 stands for; it gets a line of its own if there is something to say.
     legend : sequence of (shape, classes, words)
     """
+    canvas = Canvas()
     heights = [_LABEL + _TRACK * len(line.tracks) + _GAP for line in lines]
-    top = 22 * (len(legend) > 0) + 18 * (_legend_rows(legend) - 1) * (len(legend) > 0) + (20 if zero else 4)
+    top = canvas.legend(legend, 0) + (20 if zero else 4)
     bottom = top + sum(heights)
-    canvas = Canvas(bottom + 40)
-    if legend:
-        canvas.legend(legend, 0)
     low, high = _reach(lines, zero=bool(zero))
     scale = make_scale(low, high, _LEFT, WIDTH - _RIGHT)
     canvas.axis_below(scale, find_ticks(low, high), top=top, bottom=bottom)
@@ -82,16 +80,12 @@ def draw_forest(
         canvas.line(scale(0), top - 3, scale(0), bottom, "zero")
         side = "start" if scale(0) < WIDTH / 3 else "end" if scale(0) > 2 * WIDTH / 3 else "middle"
         canvas.text(scale(0), top - 7, zero, "t small", anchor=side)
-    y = float(top)
+    y = top
     for line, height in zip(lines, heights, strict=True):
         _draw_line(canvas, line, scale, y)
         y += height
     canvas.text((_LEFT + WIDTH - _RIGHT) / 2, bottom + 33, axis, "t small", anchor="middle")
-    return canvas.finish(name=name, title=title, words=words)
-
-
-def _legend_rows(legend: Sequence[tuple[str, str, str]]) -> int:
-    return round((Canvas(0).legend(legend, 0) - 4) / 18)
+    return canvas.finish(bottom + 40, name=name, title=title, words=words)
 
 
 def _draw_line(canvas: Canvas, line: Line, scale: Scale, y: float) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from poise.heads.report.canvas import MARKS, N_COLOURS, WIDTH, Canvas, make_scale
+from poise.heads.report.canvas import LETTER, MARKS, N_COLOURS, WIDTH, Canvas, Scale, make_scale
 from poise.heads.report.reading import Prediction, Study
 from poise.heads.report.section import Section
 from poise.heads.report.wording import figure, protocol
@@ -53,9 +53,7 @@ def _share_right(found: Sequence[Prediction]) -> float:
     return sum(one.label == one.predicted for one in found) / len(found)
 
 
-def _row(
-    name: str, found: Sequence[Prediction], scores: Mapping[str, Any] | None, study: Study
-) -> dict[str, Any]:
+def _row(name: str, found: Sequence[Prediction], scores: Mapping[str, Any] | None, study: Study) -> dict[str, Any]:
     truth = Counter(one.label for one in found)
     counts = [truth[level] // study.board["repeats"] for level in range(len(study.label_names))]
     scores = scores or {}
@@ -78,42 +76,46 @@ def expected_level(one: Prediction) -> float:
 
 def _draw(names: Sequence[str], members: Mapping[str, Sequence[Prediction]], study: Study) -> Markup:
     levels = study.label_names
-    legend = [
-        (MARKS[level % len(MARKS)], f"fill c{level % N_COLOURS}", f"truly {name}") for level, name in enumerate(levels)
-    ]
+    canvas = Canvas()
+    top = 22 + canvas.legend([(*_mark(level), f"truly {name}") for level, name in enumerate(levels)], 0)
     lane = 9 if len(levels) > 3 else 11
     block = 19 + lane * len(levels)
-    top = Canvas(0).legend(legend, 0) + 22
-    canvas = Canvas(top + block * len(names) + 6)
-    canvas.legend(legend, 0)
     scale = make_scale(0, len(levels) - 1, _LEFT + 12, WIDTH - _RIGHT - 12)
-    fits = int((WIDTH - _LEFT - _RIGHT) / max(len(levels), 1) / 6.3)
-    for level, name in enumerate(levels):
-        canvas.line(scale(level), top, scale(level), top + block * len(names), "grid")
-        anchor = "start" if level == 0 else "end" if level == len(levels) - 1 else "middle"
-        x = _LEFT if level == 0 else WIDTH - _RIGHT if level == len(levels) - 1 else scale(level)
-        canvas.text(x, top - 6, name, "t small", anchor=anchor, most=fits)
+    _draw_levels(canvas, levels, scale, top, top + block * len(names))
     for row, name in enumerate(names):
         y = top + block * row
         canvas.line(_LEFT, y, WIDTH - _RIGHT, y, "rail")
-        canvas.text(_LEFT, y + 14, name, "t label", most=44)
-        canvas.text(WIDTH - _RIGHT, y + 14, f"{figure(_share_right(members[name]))} right", "t figure label", anchor="end")
+        canvas.text(_LEFT, y + 14, name, "t label", most=40)
+        right = f"{figure(_share_right(members[name]))} right"
+        canvas.text(WIDTH - _RIGHT, y + 14, right, "t figure label", anchor="end")
         for (level, place), number in sorted(_bin(members[name], len(levels)).items()):
-            _draw_point(canvas, scale(place), y + 23 + lane * level, level, number)
+            shape, kind = _mark(level)
+            size = min(3.4 + 0.5 * (number - 1) ** 0.5, 6.5)
+            canvas.mark(shape, scale(place), y + 23 + lane * level, f"{kind} point", size=size)
     words = "; ".join(_words(name, members[name], levels) for name in names)
-    unit = study.board["interval_groups"]
-    return canvas.finish(name="groups-plot", title=f"Predicted level of each recording, {unit} by {unit}", words=f"{words}.")
+    title = f"Predicted level of each recording, {study.board['interval_groups']} by {study.board['interval_groups']}"
+    return canvas.finish(top + block * len(names) + 6, name="groups-plot", title=title, words=f"{words}.")
+
+
+def _mark(level: int) -> tuple[str, str]:
+    """Shape and classes of a true level."""
+    return MARKS[level % len(MARKS)], f"fill c{level % N_COLOURS}"
+
+
+def _draw_levels(canvas: Canvas, levels: Sequence[str], scale: Scale, top: float, bottom: float) -> None:
+    fits = int((WIDTH - _LEFT - _RIGHT) / len(levels) / LETTER)
+    last = len(levels) - 1
+    for level, name in enumerate(levels):
+        canvas.line(scale(level), top, scale(level), bottom, "grid")
+        anchor = "start" if level == 0 else "end" if level == last else "middle"
+        x = _LEFT if level == 0 else WIDTH - _RIGHT if level == last else scale(level)
+        canvas.text(x, top - 6, name, "t small", anchor=anchor, most=fits)
 
 
 def _bin(found: Sequence[Prediction], n_levels: int) -> Counter[tuple[int, float]]:
     """How many predictions fall on the same spot of the same lane: a page must not grow with the recordings."""
     step = (n_levels - 1) / _BINS
     return Counter((one.label, round(expected_level(one) / step) * step) for one in found)
-
-
-def _draw_point(canvas: Canvas, x: float, y: float, level: int, number: int) -> None:
-    shape, kind = MARKS[level % len(MARKS)], f"fill point c{level % N_COLOURS}"
-    canvas.mark(shape, x, y, kind, size=min(3.4 + 0.5 * (number - 1) ** 0.5, 6.5))
 
 
 def _words(name: str, found: Sequence[Prediction], levels: Sequence[str]) -> str:

@@ -25,7 +25,9 @@ def show_ladder(study: Study) -> Section:
     audit = study.board["audit"]
     if audit is None or not audit["ladder"]:
         return Section(
-            name="ladder", title=title, absent="This study holds no ladder: it was made without an audit of its figures."
+            name="ladder",
+            title=title,
+            absent="This study holds no ladder: it was made without an audit of its figures.",
         )
     rungs = audit["ladder"]
     alone = next((rung["group_only"]["column"] for rung in rungs if rung.get("group_only")), "")
@@ -35,7 +37,7 @@ def show_ladder(study: Study) -> Section:
         "has_copies": {rung["scored"] for rung in rungs} >= {"all", "originals"},
         "kappa": _draw_kappa(rungs, alone),
         "accuracy": _draw_accuracy(rungs),
-        "rows": [_row(rung) for rung in rungs],
+        "rows": [_row(rung) for rung in _by_test(rungs)],
     }
     return Section(name="ladder", title=title, parts=parts)
 
@@ -122,6 +124,11 @@ def _lines(rungs: Sequence[Rung], track: Callable[[Rung], Track]) -> list[Line]:
     ]
 
 
+def _by_test(rungs: Sequence[Rung]) -> list[Rung]:
+    names = list(dict.fromkeys(rung["protocol"] for rung in rungs))
+    return sorted(_ordered(rungs), key=lambda rung: names.index(rung["protocol"]))
+
+
 def _ordered(rungs: Sequence[Rung]) -> list[Rung]:
     return sorted(rungs, key=lambda rung: rung["scored"] != "originals")
 
@@ -130,5 +137,6 @@ def _legend(rungs: Sequence[Rung]) -> list[tuple[str, str, str]]:
     scored = dict.fromkeys(rung["scored"] for rung in _ordered(rungs))
     one = len(scored) == 1
     return [
-        (*_SCORED.get(name, ("circle", "fill c2")), "this strategy" if one else _WORDS.get(name, name)) for name in scored
+        (*_SCORED.get(name, ("circle", "fill c2")), "this strategy" if one else _WORDS.get(name, name))
+        for name in scored
     ]

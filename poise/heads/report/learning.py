@@ -7,7 +7,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from poise.heads.report.canvas import WIDTH, Canvas, find_ticks, make_scale
+from poise.heads.report.canvas import WIDTH, Canvas, Scale, find_ticks, make_scale
 from poise.heads.report.reading import Study
 from poise.heads.report.section import Section
 from poise.heads.report.wording import figure, protocol, span
@@ -60,7 +60,7 @@ def _panel(noun: str, steps: Sequence[Step], number: int) -> dict[str, Any]:
 
 def _draw(noun: str, steps: Sequence[Step], name: str) -> Markup:
     bottom = _TOP + _HEIGHT
-    canvas = Canvas(bottom + 38)
+    canvas = Canvas()
     ends = [end for step in steps for end in step["interval"].get("qwk") or ()]
     values = [0.0, *ends, *(step["qwk"] for step in steps)]
     low, high = min(values) - 0.02, max(values) + 0.02
@@ -75,10 +75,12 @@ def _draw(noun: str, steps: Sequence[Step], name: str) -> Markup:
     words = "; ".join(
         f"with {step['n']} {noun} {figure(step['qwk'])} ({span(step['interval'].get('qwk'))})" for step in steps
     )
-    return canvas.finish(name=name, title=f"Quadratic kappa by the number of {noun} to learn from", words=f"{words}.")
+    return canvas.finish(
+        bottom + 38, name=name, title=f"Quadratic kappa by the number of {noun} to learn from", words=f"{words}."
+    )
 
 
-def _draw_steps(canvas: Canvas, steps: Sequence[Step], across: Any, up: Any, bottom: float) -> None:
+def _draw_steps(canvas: Canvas, steps: Sequence[Step], across: Scale, up: Scale, bottom: float) -> None:
     with_ends = [step for step in steps if step["interval"].get("qwk")]
     upper = [(across(step["n"]), up(step["interval"]["qwk"][1])) for step in with_ends]
     lower = [(across(step["n"]), up(step["interval"]["qwk"][0])) for step in with_ends]

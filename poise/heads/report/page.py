@@ -71,15 +71,19 @@ def render_report(study: Study) -> str:
         One page without scripts and without anything that would be fetched.
     """
     settings = study.board.get("settings") or {}
-    return _templates().get_template("page.html").render(
-        maker=Markup(MAKER),
-        sections=make_sections(study),
-        title=_title(study),
-        levels=study.label_names,
-        created=re.sub(r"^(\d{4}-\d\d-\d\d)T(\d\d:\d\d).*$", r"\1 at \2", settings.get("created") or ""),
-        n_recordings=settings.get("n_recordings"),
-        n_copies=settings.get("n_copies"),
-        n_speakers=settings.get("n_speakers"),
+    return (
+        _templates()
+        .get_template("page.html")
+        .render(
+            maker=Markup(MAKER),  # noqa: S704  a constant
+            sections=make_sections(study),
+            title=_title(study),
+            levels=study.label_names,
+            created=re.sub(r"^(\d{4}-\d\d-\d\d)T(\d\d:\d\d).*$", r"\1 at \2", settings.get("created") or ""),
+            n_recordings=settings.get("n_recordings"),
+            n_copies=settings.get("n_copies"),
+            n_speakers=settings.get("n_speakers"),
+        )
     )
 
 
@@ -109,9 +113,7 @@ def write_report(path: str | os.PathLike[str], study: Study) -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
         replace_text(target, text)
     except OSError as error:
-        raise OutputError(
-            f"The report cannot be written to {target}: {error.strerror}. Give another --out."
-        ) from error
+        raise OutputError(f"The report cannot be written to {target}: {error.strerror}. Give another --out.") from error
     return target
 
 

@@ -46,7 +46,9 @@ def show_settings(study: Study) -> Section:
 
 def _feature_sets(settings: Mapping[str, Any]) -> list[tuple[str, str]]:
     found = settings.get("feature_sets") or []
-    named = [("feature set", one) if isinstance(one, str) else (f"feature set {n}", one) for n, one in enumerate(found, 1)]
+    named = [
+        ("feature set", one) if isinstance(one, str) else (f"feature set {n}", one) for n, one in enumerate(found, 1)
+    ]
     return [pair for name, one in named for pair in flatten(one, name)][:40]
 
 

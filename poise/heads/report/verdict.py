@@ -64,19 +64,15 @@ _UNKNOWN = Ruling("?", "open", "", "")
 
 def show_verdict(study: Study) -> Section:
     """The section on the verdict."""
-    audit = study.board["audit"]
-    warnings = study.board["warnings"]
-    if audit is None:
-        why = study.board.get("audit_reason") or "the study was made without one"
-        parts = {"ruling": None, "why": str(why), "warnings": warnings, "facts": _facts(study)}
-        return Section(name="verdict", title="Verdict", parts=parts)
-    evidence = list(flatten(audit.get("evidence") or {}))
+    audit = study.board["audit"] or {}
+    evidence = list(flatten(audit["evidence"])) if audit.get("evidence") else []
     parts = {
-        "verdict": audit["verdict"],
-        "ruling": RULINGS.get(audit["verdict"], _UNKNOWN),
-        "sentence": audit["sentence"],
+        "verdict": audit.get("verdict", ""),
+        "ruling": RULINGS.get(audit["verdict"], _UNKNOWN) if audit else None,
+        "sentence": audit.get("sentence", ""),
+        "why": str(study.board.get("audit_reason") or "the study was made without an audit"),
         "facts": _facts(study),
-        "warnings": warnings,
+        "warnings": study.board["warnings"],
         "evidence": evidence[:_MOST_EVIDENCE],
         "n_more": max(len(evidence) - _MOST_EVIDENCE, 0),
     }

@@ -57,13 +57,21 @@ def measure(text: str) -> int:
 
 
 def fit(text: str, columns: int) -> str:
-    """As much of the beginning of a text as fits into so many columns."""
-    text = show(text, columns + 1)
+    """As much of the beginning and the end of a text as fits into so many columns."""
+    text = show(text, 2 * columns + 1)
     if measure(text) <= columns:
         return text
-    while text and measure(text) > columns - 1:
-        text = text[:-1]
-    return f"{text}…"
+    half = (columns - 1) // 2
+    return f"{_take(text, columns - 1 - half)}…{_take(text[::-1], half)[::-1]}"
+
+
+def _take(text: str, columns: int) -> str:
+    taken = 0
+    for place, character in enumerate(text):
+        taken += _width(character)
+        if taken > columns:
+            return text[:place]
+    return text
 
 
 def _width(character: str) -> int:
