@@ -277,8 +277,6 @@ class Predictor:
             and Protocol.parse(row["protocol"]).keeps_speakers_apart
             and row["interval"].get("qwk") is not None
         ]
-        if self.bundle.audit["verdict"] != "supported":
-            return (f"the model's audit: {self.bundle.audit['sentence']}",)
         if not found:
             return ("the model's validation says nothing about speakers it has not heard",)
         (low, high), protocol = min(found)
@@ -287,6 +285,8 @@ class Predictor:
                 f"the model was no better than chance under {protocol}: its quadratic kappa may be "
                 f"anything from {low:.2f} to {high:.2f}",
             )
+        if self.bundle.audit["verdict"] != "supported":
+            return (f"its audit does not support the model. {self.bundle.audit['sentence']}",)
         return ()
 
 

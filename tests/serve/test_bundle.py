@@ -37,6 +37,7 @@ def make_bundle(**settings: Any) -> tuple[Bundle, ClipClassifier, Bags]:
         strategy="mean/video/ridge",
         head=model.export_state(),
         validation=({**row, "metrics": {"qwk": 0.5, "accuracy": 0.6, "mae": None}, "interval": {"qwk": [0.2, 0.7]}},),
+        audit={"verdict": "supported", "sentence": "Supported: it is.", "ladder": [], "warnings": []},
         training={"n_recordings": 30, "n_copies": 0, "n_speakers": 6, "digest": "0" * 64},
         versions={"poise": "0.1.0"},
     )

@@ -77,10 +77,26 @@ def test_each_clip_is_told_with_its_time_and_its_own_level(extracted: tuple[Path
     assert [clip.proba for clip in pooled.clips] == [None] * len(pooled.clips)
 
 
+SUPPORTED = {"verdict": "supported", "sentence": "Supported: it is.", "ladder": [], "warnings": []}
+
+
+def test_a_model_that_its_audit_does_not_support_is_not_trusted(
+    extracted: tuple[Path, Manifest, FeatureStore],
+) -> None:
+    """Fine figures by speaker do not help where the audit says that they are not real."""
+    predictor, _ = train_on(extracted, "mean/early/ridge")
+    bundle = predictor.bundle
+    assert bundle.audit["verdict"] == "too little data"
+    row = {**bundle.validation[-1], "strategy": bundle.strategy, "interval": {"qwk": [0.5, 0.9]}}
+    fine = replace(bundle, validation=({**row, "protocol": "logo:speaker"},))
+    (doubt,) = Predictor(fine).predict(extracted[1].file(0)).doubts
+    assert bundle.audit["sentence"] in doubt
+
+
 def test_a_model_at_chance_is_not_trusted(extracted: tuple[Path, Manifest, FeatureStore]) -> None:
     """When the validation's interval covers chance, or there is none, every prediction says so."""
     predictor, _ = train_on(extracted, "mean/early/ridge")
-    bundle = predictor.bundle
+    bundle = replace(predictor.bundle, audit=SUPPORTED)
     row = next(row for row in bundle.validation if row["strategy"] == bundle.strategy)
     for interval, word in [([-0.2, 0.6], "no better than chance"), (None, "says nothing about speakers")]:
         changed = ({**row, "protocol": "logo:speaker", "interval": {"qwk": interval}},)
@@ -101,7 +117,7 @@ def test_only_a_protocol_that_keeps_speakers_apart_makes_a_model_trusted(
 ) -> None:
     """Fine figures under random folds, or by source, say nothing; of two by speaker the worse one counts."""
     predictor, _ = train_on(extracted, "mean/early/ridge")
-    bundle = predictor.bundle
+    bundle = replace(predictor.bundle, audit=SUPPORTED)
     row = {**bundle.validation[-1], "strategy": bundle.strategy, "interval": {"qwk": [0.5, 0.9]}}
     for protocols, word in [
         (["kfold:5"], "says nothing about speakers"),

@@ -44,6 +44,7 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
         strategy="mean/early/ridge",
         head=ClipClassifier(fusion="early", head="ridge").fit(bags, y).export_state(),
         validation=({**row, "metrics": {"qwk": 0.5, "mae": None}, "interval": {"qwk": [0.2, 0.7]}},),
+        audit={"verdict": "supported", "sentence": "Supported: it is.", "ladder": [], "warnings": []},
         training={"n_recordings": 30, "n_copies": 0, "n_speakers": 6, "digest": "0" * 64},
         versions={"poise": "0.1.0"},
     )
@@ -170,6 +171,13 @@ WRONG = [
     ("training", 3, "training"),
     ("training.n_recordings", "x", "n_recordings"),
     ("training.digest", "x", "training.digest"),
+    ("audit", [], "audit"),
+    ("audit", GONE, "no audit"),
+    ("audit.verdict", "fine", "audit.verdict is 'fine', expected supported or"),
+    ("audit.sentence", 3, "audit.sentence"),
+    ("audit.ladder", [3], "audit.ladder[0]"),
+    ("audit.ladder", [{"protocol": "x"}], "no audit.ladder[0].scored"),
+    ("audit.warnings", [1], "audit.warnings[0]"),
     ("versions", [], "versions"),
     ("versions.poise", 1, "versions.poise"),
 ]

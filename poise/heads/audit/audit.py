@@ -6,7 +6,7 @@ Each question has a module of its own; here they are asked, and the answers gath
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np

@@ -86,7 +86,11 @@ def tell_groups(table: GroupTable | None, rungs: Sequence[Rung]) -> list[str]:
     alone = rungs[0].group_only if rungs and rungs[0].made else None
     strength = "" if table.cramers_v is None else f" Cramér's V, corrected for chance, is {say(table.cramers_v)}."
     single = f"{len(table.single_level)} of {len(table.names)} {table.column}s have recordings of one level alone"
-    gets = "" if alone is None else f"; the {table.column} alone gets quadratic kappa {say(alone['qwk'])} under random folds"
+    gets = (
+        ""
+        if alone is None
+        else f"; the {table.column} alone gets quadratic kappa {say(alone['qwk'])} under random folds"
+    )
     return [f"Level and {table.column}: {single}{gets}.{strength}"]
 
 

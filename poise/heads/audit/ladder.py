@@ -183,9 +183,7 @@ def plan_rungs(subject: Subject) -> list[tuple[Role, Protocol]]:
 
 def count_folds(subject: Subject) -> int:
     """Folds of all rungs, about: a rung that cannot be made has none."""
-    return sum(
-        one.n_folds or len(np.unique(subject.bound(one.column)[subject.rows])) for _, one in plan_rungs(subject)
-    )
+    return sum(one.n_folds or len(np.unique(subject.bound(one.column)[subject.rows])) for _, one in plan_rungs(subject))
 
 
 def read_rungs(subject: Subject, climbs: Sequence[Climb]) -> list[Rung]:
@@ -199,27 +197,26 @@ def _random_protocol(subject: Subject) -> Protocol:
     """Stratified folds, or what these few recordings allow in their place."""
     nobody = replace(subject.manifest, speakers=None)
     try:
-        return choose_defaults(nobody, rows=subject.rows, keys=subject.contest.bags.keys, seed=subject.contest.seed).protocols[0]
+        return choose_defaults(
+            nobody, rows=subject.rows, keys=subject.contest.bags.keys, seed=subject.contest.seed
+        ).protocols[0]
     except SplitError:
         return Protocol(kind="stratified", n_folds=DEFAULT_FOLDS)
 
 
-def _climb_one(
-    subject: Subject, role: Role, protocol: Protocol, known: Mapping[str, OutOfFold], step: Step
-) -> Climb:
+def _climb_one(subject: Subject, role: Role, protocol: Protocol, known: Mapping[str, OutOfFold], step: Step) -> Climb:
     manifest, name = subject.manifest, str(protocol)
     try:
-        folds = make_folds(protocol, manifest, rows=subject.rows, keys=subject.contest.bags.keys, seed=subject.contest.seed)
+        folds = make_folds(
+            protocol, manifest, rows=subject.rows, keys=subject.contest.bags.keys, seed=subject.contest.seed
+        )
     except SplitError as error:
         return Climb(role=role, protocol=protocol, reason=str(error))
     found = known.get(name)
     if found is None or not _same_folds(found, folds):
-        found = subject.contest.validate(
-            subject.strategy, protocol, folds, lambda: step(f"{name}  {subject.strategy}")
-        )
+        found = subject.contest.validate(subject.strategy, protocol, folds, lambda: step(f"{name}  {subject.strategy}"))
     dumb = {
-        baseline: subject.contest.validate_baseline(predict, folds)
-        for baseline, predict in _baselines(subject).items()
+        baseline: subject.contest.validate_baseline(predict, folds) for baseline, predict in _baselines(subject).items()
     }
     return Climb(
         role=role,
@@ -258,8 +255,7 @@ def _read(subject: Subject, one: Climb, scored: str, keep: NDArray[np.int64]) ->
 
     def score(found: OutOfFold) -> tuple[dict[str, float | None], Ends | None, dict[str, str]]:
         row = score_predictions(
-            found, subject.manifest, keep=keep, strategy="", protocol=name, cluster=unit,
-            seed=subject.contest.seed
+            found, subject.manifest, keep=keep, strategy="", protocol=name, cluster=unit, seed=subject.contest.seed
         )
         numbers = {metric: row.metrics.values[metric] for metric in ("qwk", "accuracy")}
         reasons = {metric: row.metrics.reasons[metric] for metric in numbers if metric in row.metrics.reasons}

@@ -60,7 +60,9 @@ def hardest_of(climbs: Sequence[Climb]) -> Climb | None:
     return next((one for one in reversed(climbs) if one.strategy is not None), None)
 
 
-def _read(subject: Subject, made: Sequence[Climb], rungs: Mapping[str, Rung], whole: Mapping[str, Rung]) -> list[Reading]:
+def _read(
+    subject: Subject, made: Sequence[Climb], rungs: Mapping[str, Rung], whole: Mapping[str, Rung]
+) -> list[Reading]:
     """The rungs that could be made, and by how much each differs from the hardest and from the group alone."""
     drawn = [_draw(subject, one.strategy) for one in made]
     alone = [_draw(subject, one.group_only) for one in made]

@@ -68,9 +68,7 @@ class CopyTable:
     reason: str = ""
 
 
-def tabulate_groups(
-    column: str, groups: NDArray[np.str_], ranks: NDArray[np.int64], n_classes: int
-) -> GroupTable:
+def tabulate_groups(column: str, groups: NDArray[np.str_], ranks: NDArray[np.int64], n_classes: int) -> GroupTable:
     """Count levels by group, and say how much a group tells of the level.
 
     Parameters

@@ -133,7 +133,9 @@ def _say_supported(case: Case) -> str:
 
 def _say_no_evidence(case: Case) -> str:
     easier = [one for one in case.readings[:-1] if one.has_signal]
-    told = [f" {_folds(one.role, capital=True)} say {say(one.qwk)}, but the difference may be chance." for one in easier]
+    told = [
+        f" {_folds(one.role, capital=True)} say {say(one.qwk)}, but the difference may be chance." for one in easier
+    ]
     return f"No evidence: {_at_hardest(case)}, {_as_chance(case)}.{told[0] if told else ''}"
 
 

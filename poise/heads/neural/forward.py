@@ -15,9 +15,7 @@ from poise.heads.neural.packing import Batch, Block, Slots
 Weights = Mapping[str, torch.Tensor]
 
 
-def forward(
-    weights: Weights, batch: Batch, drop: Callable[[torch.Tensor], torch.Tensor] | None = None
-) -> torch.Tensor:
+def forward(weights: Weights, batch: Batch, drop: Callable[[torch.Tensor], torch.Tensor] | None = None) -> torch.Tensor:
     """Logits of every model.
 
     Parameters

@@ -38,9 +38,7 @@ class Rows:
     def take(self, recordings: NDArray[np.int64]) -> Rows:
         """The rows of some recordings."""
         counts = self.counts[recordings]
-        return Rows(
-            values=self.values[span_rows(self.offsets[:-1][recordings], counts)], offsets=row_offsets(counts)
-        )
+        return Rows(values=self.values[span_rows(self.offsets[:-1][recordings], counts)], offsets=row_offsets(counts))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

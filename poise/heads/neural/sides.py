@@ -61,9 +61,7 @@ class Prepared:
 
 def whole_case(problem: Problem) -> Case:
     """All recordings that count."""
-    return Case(
-        problem=problem, train=np.flatnonzero(problem.weights > 0), test=np.zeros(0, dtype=np.int64), number=0
-    )
+    return Case(problem=problem, train=np.flatnonzero(problem.weights > 0), test=np.zeros(0, dtype=np.int64), number=0)
 
 
 def inner_cases(problem: Problem) -> list[Case]:
