@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from poise.errors import OutputError, SplitError, StrategyError
-from poise.heads.compare import compare
+from poise.heads.compare import Comparison
+from poise.heads.compare import compare as compare_and_audit
 from poise.heads.metrics import METRICS
 from poise.heads.splits import Protocol
 from poise.heads.strategy import Strategy
@@ -20,6 +21,11 @@ from tests.heads.recordings import make_recordings
 
 STRATEGIES = [Strategy.parse("mean/early/logistic"), Strategy.parse("mean/video/logistic:alpha=10")]
 PROTOCOLS = [Protocol.parse("stratified:4"), Protocol.parse("logo:speaker")]
+
+
+def compare(*args: object, **kwargs: object) -> Comparison:
+    """A comparison without its audit, which takes longer than all that is tested here."""
+    return compare_and_audit(*args, with_audit=False, **kwargs)
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +61,19 @@ def test_leaderboard_has_the_contracts_shape(comparison):
         for part in ("metrics", "fold_mean", "fold_std", "interval"):
             undefined = {name for name, value in row[part].items() if value is None}
             assert undefined == set(row["reasons"].get(part, {}))
+
+
+def test_audit_is_that_of_the_leader_and_counts_the_strategies_tried():
+    """It stands in the document, with the ladder of the strategy that leads by speaker."""
+    bags, manifest = make_recordings(n_copies=12, signal=4.0)
+    found = compare_and_audit(bags, manifest, strategies=STRATEGIES, protocols=PROTOCOLS)
+    told = json.loads(json.dumps(found.to_json(), allow_nan=False))["audit"]
+    by_speaker = [row for row in found.rows if row.protocol == "logo:speaker" and not row.baseline]
+    assert told["evidence"]["strategy"] == by_speaker[0].strategy
+    assert told["verdict"] == "supported"
+    rung = next(one for one in told["ladder"] if (one["protocol"], one["scored"]) == ("logo:speaker", "originals"))
+    assert rung["qwk"] == by_speaker[0].metrics.values["qwk"]
+    assert "2 strategies tried" in " ".join(told["findings"])
 
 
 def test_baselines_come_first_then_the_best(comparison):

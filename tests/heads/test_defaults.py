@@ -91,11 +91,11 @@ def test_a_comparison_survives_what_is_left_out_of_it():
     video = [bag.values["video"] for bag in bags]
     keys = [*bags.keys[:2], bags.keys[0], *bags.keys[3:]]
     partial = Bags.from_arrays({"video": video, "audio": audio}, keys=keys)
-    found = compare(partial, manifest, strategies=[Strategy.parse("mean/early/ridge")])
+    found = compare(partial, manifest, strategies=[Strategy.parse("mean/early/ridge")], with_audit=False)
     assert list(found.folds) == ["stratified:5"]
     assert any("Speakers cannot be kept apart here" in text for text in found.warnings)
     assert any("Protocols by group keep such rows on one side" in text for text in found.warnings)
     people = replace(manifest, speakers=np.array([f"s{row}" for row in range(40)]))  # more than are left out one by one
-    found = compare(partial, people, strategies=[Strategy.parse("mean/video/ridge")])
+    found = compare(partial, people, strategies=[Strategy.parse("mean/video/ridge")], with_audit=False)
     for fold in found.folds["group:speaker:10"]:
         assert (0 in fold.test) == (2 in fold.test)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -105,11 +106,22 @@ def draw_metrics(
 
 def draw_groups(n_groups: int, *, n_draws: int, seed: int) -> Iterator[NDArray[np.float64]]:
     """How often each group is drawn, chunks of shape (n_chunk, n_groups); memory does not grow with the draws."""
-    random = np.random.default_rng(seed)
     size = max(1, _CHUNK // n_groups)
+    if n_draws <= size:  # every strategy of a comparison asks for the same
+        yield _draw_once(n_groups, n_draws, seed)
+        return
+    random = np.random.default_rng(seed)
     for first in range(0, n_draws, size):
         n = min(size, n_draws - first)
         yield random.multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=n).astype(np.float64)
+
+
+@lru_cache(maxsize=4)
+def _draw_once(n_groups: int, n_draws: int, seed: int) -> NDArray[np.float64]:
+    drawn = np.random.default_rng(seed).multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=n_draws)
+    found = drawn.astype(np.float64)
+    found.flags.writeable = False
+    return found
 
 
 def percentiles(values: NDArray[np.float64], *, level: float = LEVEL) -> tuple[float, float]:

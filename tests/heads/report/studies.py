@@ -20,7 +20,7 @@ from poise.heads.strategy import Strategy
 from poise.heads.study import write_study
 from tests.heads.recordings import make_recordings
 
-STRATEGIES = ("mean/early/logistic", "mean/video/logistic:C=0.1", "attention/early/softmax:epochs=3")
+STRATEGIES = ("mean/early/logistic", "mean/video/logistic:alpha=10", "attention/early/softmax:epochs=3")
 PROTOCOLS = ("stratified:4", "group:source:4", "logo:speaker")
 
 
@@ -36,6 +36,7 @@ def make_study(folder: Path, *, repeats: int = 1, with_speakers: bool = True) ->
         strategies=[Strategy.parse(text) for text in STRATEGIES],
         protocols=[Protocol.parse(text) for text in protocols],
         repeats=repeats,
+        with_audit=False,
     )
     return complete(write_study(folder, found))
 
@@ -63,11 +64,11 @@ def complete(folder: Path, *, verdict: str = "leakage") -> Path:
             board["comparisons"] = _differences(board, leaders)
         if board["audit"] is None:
             board["audit"] = _audit(board, leaders, verdict)
-        board.setdefault("learning_curve", _curve(board, leaders))
-        board.setdefault("settings", _settings(rows))
+        board["learning_curve"] = board["learning_curve"] or _curve(board, leaders)
+        board["settings"] = board["settings"] or _settings(rows)
 
     edit(folder, change)
-    if not (folder / "attention.csv").exists():
+    if len((folder / "attention.csv").read_text().splitlines()) < 2:
         _write_attention(folder, rows)
     return folder
 
