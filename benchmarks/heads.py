@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import accuracy_score, cohen_kappa_score, mean_absolute_error
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -37,6 +38,9 @@ from poise.heads.inner import inner_folds
 from poise.heads.inputs import as_table, prepare
 from poise.heads.scaling import Standardiser
 from poise.heads.splits import Protocol, make_folds
+from poise.heads.statistics.bootstrap import _draw_once, bootstrap_groups
+from poise.heads.statistics.permutation import permutation_test
+from poise.heads.statistics.tally import tally_groups
 from poise.heads.strategy import Strategy
 from poise.heads.validate import cross_validate
 from poise.manifest import Manifest
@@ -117,6 +121,42 @@ def _difference(X: NDArray[np.float64], manifest: Manifest) -> float:
     return worst
 
 
+def tests() -> Iterator[Line]:
+    """A permutation test and a cluster bootstrap, the latter against drawing and calling scikit-learn."""
+    bags, manifest = make_leaky(signal=1.5)
+    X = as_table(prepare(bags, Strategy.parse("mean/mid/logistic").settings))
+    ranks, sources, every = manifest.labels, manifest.sources, np.ones(len(X))
+    for family in ("cumulative", "all-threshold", "logistic"):
+        (seconds,) = measure(
+            lambda family=family: permutation_test(  # type: ignore[misc]
+                X, ranks, every, sources, sources, ~manifest.is_copy, family=family, n_permutations=1000
+            ),
+            rounds=1,
+        )
+        yield f"1,000 permutations x 5 folds, {family}, s", "<= 30", seconds
+    predicted = np.random.default_rng(0).integers(0, 3, (1, len(X)))
+    proba = np.full((1, len(X), 3), 1 / 3)
+    n_draws, few = 10_000, 200
+
+    def ours() -> None:
+        _draw_once.cache_clear()
+        tally = tally_groups(sources, ranks, predicted, proba)
+        bootstrap_groups(tally.counts, n_draws=n_draws)
+
+    def theirs() -> None:
+        random = np.random.default_rng(0)
+        members = [np.flatnonzero(sources == group) for group in np.unique(sources)]
+        for _ in range(few):
+            rows = np.concatenate([members[group] for group in random.integers(0, len(members), len(members))])
+            cohen_kappa_score(ranks[rows], predicted[0, rows], weights="quadratic")
+            accuracy_score(ranks[rows], predicted[0, rows])
+            mean_absolute_error(ranks[rows], predicted[0, rows])
+
+    fast, slow = measure(ours, theirs, rounds=3)
+    yield "cluster bootstrap, 10,000 draws x 3 metrics, s", "<= 1", fast
+    yield "the same / drawing and calling scikit-learn, speed", "", slow * n_draws / few / fast
+
+
 def make_many(n: int, *, n_clips: int = 20, dim: int = 1536) -> tuple[Bags, Manifest]:
     """Recordings of one modality with a weak signal, five for each speaker."""
     random = np.random.default_rng(0)
@@ -173,6 +213,7 @@ def main() -> None:
         return
     parts: dict[str, Callable[[], Iterator[Line]]] = {
         "nested": nested,
+        "tests": tests,
         "growth": lambda: growth([int(size) for size in given.sizes.split(",")], given.strategies.split()),
     }
     chosen = [given.only] if given.only else [name for name in parts if name != "growth"]

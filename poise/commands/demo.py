@@ -42,6 +42,7 @@ def demo_command(
 
 
 def _draw(findings: Findings) -> None:
+    from poise.commands.audit import draw_audit
     from poise.commands.board import draw_leaderboard, figure
     from poise.commands.predict import draw_prediction
     from poise.demo.tour import BY_SPEAKER, CLIPS, N_SHUFFLES, SHIPPED
@@ -53,6 +54,9 @@ def _draw(findings: Findings) -> None:
         f"{again.counts['stored']} stored, {again.counts['already']} already there, in {again.seconds:.1f} s",
     )
     screen.print()
+    if findings.comparison.audit is not None:
+        draw_audit(findings.comparison.audit)
+        screen.print()
     draw_leaderboard(findings.comparison)
     by_speaker = findings.qwk(SHIPPED, BY_SPEAKER)
     random = findings.qwk(SHIPPED, BY_SPEAKER, findings.random)
@@ -74,9 +78,10 @@ def _draw(findings: Findings) -> None:
     poise = "poise" if shutil.which("poise") else sys.argv[0]
     table = folder / "interviews" / "manifest.csv"
     screen.print(
+        f"\nThe whole study as a page: {folder / 'report.html'}\n"
         f"\nTry it yourself ({CLIPS.window_s:g}-s clips; the default is 10 s):\n"
         f"  {poise} store ls {folder / 'features'}\n"
         f"  {poise} compare {table} --store {folder / 'features'} --labels low,moderate,high"
-        " --video motion --audio prosody --head logistic,coral\n"
+        " --video motion --audio prosody --head cumulative,coral\n"
         f"  {poise} predict {folder / 'ninth_speaker_high.mp4'} --model {folder / 'model.zip'}",
     )

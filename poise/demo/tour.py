@@ -22,6 +22,8 @@ from poise.extract.encoders.tiny import save_tiny_videomae, save_tiny_wavlm
 from poise.extract.outcomes import ExtractReport
 from poise.extract.pipeline import extract
 from poise.heads.compare import Comparison, compare
+from poise.heads.report.page import write_report
+from poise.heads.report.reading import read_study
 from poise.heads.splits import Protocol
 from poise.heads.strategy import Strategy
 from poise.heads.study import write_study
@@ -148,10 +150,11 @@ def run(folder: Path, *, seed: int = 0, say: Say = lambda _: None) -> Findings:
     _extract_random(folder / "random-models", manifest, store)
     clock.lap("extract random")
 
-    say("Comparing strategies under random folds and by speaker.")
+    say("Comparing strategies under random folds and by speaker; asking whether the figures are real.")
     bags = store.load(manifest, video="motion", audio="prosody")
-    comparison = _compare(bags, manifest, STRATEGIES, seed)
+    comparison = _compare(bags, manifest, STRATEGIES, seed, in_depth=True)
     write_study(folder / "study", comparison)
+    write_report(folder / "report.html", read_study(folder / "study"))
     random = _compare(store.load(manifest, video="videomae-random", audio="wavlm-random"), manifest, (SHIPPED,), seed)
     clock.lap("compare")
     say(f"The control: the labels shuffled {N_SHUFFLES} times.")
@@ -215,13 +218,17 @@ def _extract_random(folder: Path, manifest: Manifest, store: FeatureStore) -> No
     extract(manifest, store, video=str(video), audio=str(audio), clips=CLIPS)
 
 
-def _compare(bags: Bags, manifest: Manifest, strategies: tuple[str, ...], seed: int) -> Comparison:
+def _compare(
+    bags: Bags, manifest: Manifest, strategies: tuple[str, ...], seed: int, *, in_depth: bool = False
+) -> Comparison:
     return compare(
         bags,
         manifest,
         strategies=[Strategy.parse(text) for text in strategies],
         protocols=[Protocol.parse("stratified:5"), Protocol.parse(BY_SPEAKER)],
         seed=seed,
+        with_audit=in_depth,
+        in_depth=in_depth,
     )
 
 
@@ -232,7 +239,12 @@ def _qwk_of_shuffled_labels(bags: Bags, manifest: Manifest, seed: int) -> float:
     for _ in range(N_SHUFFLES):
         dealt = replace(manifest, labels=rng.permutation(manifest.labels))
         result = compare(
-            bags, dealt, strategies=[Strategy.parse(SHIPPED)], protocols=[Protocol.parse(BY_SPEAKER)], seed=seed
+            bags,
+            dealt,
+            strategies=[Strategy.parse(SHIPPED)],
+            protocols=[Protocol.parse(BY_SPEAKER)],
+            seed=seed,
+            with_audit=False,
         )
         found.append(next(r.metrics.values["qwk"] for r in result.rows if r.strategy == SHIPPED) or 0.0)
     return float(np.mean(found))
