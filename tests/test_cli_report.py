@@ -13,8 +13,8 @@ from tests.test_cli import assert_refused, poise
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A complete study."""
-    return make_study(tmp_path_factory.mktemp("studies") / "study")
+    """A study with a verdict."""
+    return make_study(tmp_path_factory.mktemp("studies") / "study", in_depth=False)
 
 
 def test_report_lies_in_the_study_or_where_it_is_asked_for(study: Path, tmp_path: Path) -> None:
@@ -31,9 +31,12 @@ def test_report_as_json_says_what_is_shown(study: Path, tmp_path: Path) -> None:
     result = poise("report", study, "--out", tmp_path / "a.html", "--json")
     document = json.loads(result.stdout)
     assert document["report"] == str(tmp_path / "a.html")
-    assert document["verdict"] == "leakage"
+    assert document["verdict"] == "supported"
     assert [one["name"] for one in document["sections"]][:3] == ["verdict", "ladder", "board"]
-    assert all(one["shown"] and one["reason"] is None for one in document["sections"])
+    absent = {one["name"]: one["reason"] for one in document["sections"] if not one["shown"]}
+    assert list(absent) == ["learning", "attention"]
+    assert all(absent.values())
+    assert all(one["reason"] is None for one in document["sections"] if one["shown"])
 
 
 def test_report_as_json_of_a_study_without_a_verdict(study: Path, tmp_path: Path) -> None:

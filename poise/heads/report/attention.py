@@ -14,6 +14,7 @@ from poise.heads.report.wording import LONGEST_NAME, figure, protocol, share, sh
 
 _MOST = 6
 _MOST_CLIPS = 120
+_MOST_TOLD = 40
 _LEFT, _RIGHT, _TOP, _HEIGHT = 38, 8, 8, 66
 
 
@@ -24,7 +25,7 @@ def show_attention(study: Study) -> Section:
     if not study.attention:
         tried = any("attention" in row["strategy"] for row in study.board["leaderboard"])
         why = (
-            "This study holds no attention.csv, though a strategy in it pools by attention."
+            "This study holds no weights of clips, though a strategy in it pools by attention."
             if tried
             else "No strategy of this study pools by attention: all clips of a recording counted as their pooling says."
         )
@@ -78,7 +79,9 @@ def choose_examples(
 def _example(
     path: str, clips: Sequence[AttentionClip], one: Prediction | None, names: Sequence[str], number: int
 ) -> dict[str, Any]:
-    top = max(clips, key=lambda clip: clip.weight)
+    shown = clips[:_MOST_CLIPS]
+    spans = find_spans(clips)
+    top = max(range(len(clips)), key=lambda place: clips[place].weight)
     return {
         "path": path,
         "truth": names[one.label] if one else "",
@@ -86,39 +89,61 @@ def _example(
         "right": one.label == one.predicted if one else None,
         "n_clips": len(clips),
         "even": share(1 / len(clips)),
-        "most": share(top.weight),
-        "seconds": f"{figure(top.start_s, 0)} to {figure(top.end_s, 0)} s",
+        "most": share(clips[top].weight),
+        "where": _tell(spans, top, timed=is_timed(clips)),
         "cut": len(clips) > _MOST_CLIPS,
-        "plot": _draw(path, clips[:_MOST_CLIPS], 1 / len(clips), f"attention-{number}"),
+        "plot": _draw(path, shown, 1 / len(clips), f"attention-{number}"),
     }
+
+
+def is_timed(clips: Sequence[AttentionClip]) -> bool:
+    """Whether it is known when every clip is."""
+    return all(clip.start_s is not None for clip in clips)
+
+
+def find_spans(clips: Sequence[AttentionClip]) -> list[tuple[float, float]]:
+    """Seconds of each clip; its number where they are not known."""
+    if not is_timed(clips):
+        return [(float(number), number + 1.0) for number in range(len(clips))]
+    return [(clip.start_s or 0.0, clip.end_s or 0.0) for clip in clips]
+
+
+def _tell(spans: Sequence[tuple[float, float]], place: int, *, timed: bool) -> str:
+    start, end = spans[place]
+    return f"{figure(start, 0)} to {figure(end, 0)} s" if timed else f"clip {place + 1}"
 
 
 def _draw(path: str, clips: Sequence[AttentionClip], even: float, name: str) -> Markup:
     canvas = Canvas()
     bottom = _TOP + _HEIGHT
     top = max(*(clip.weight for clip in clips), even)
-    across = make_scale(0, max(clip.end_s for clip in clips), _LEFT, WIDTH - _RIGHT)
+    spans, timed = find_spans(clips), is_timed(clips)
+    across = make_scale(min(start for start, _ in spans), max(end for _, end in spans), _LEFT, WIDTH - _RIGHT)
     up = make_scale(0, top * 1.05, bottom, _TOP)
-    for clip in clips:
-        left, right, height = across(clip.start_s), across(clip.end_s), up(clip.weight)
-        canvas.bar(left + 0.5, height, right - left - 1, bottom - height, "column")
+    for (start, end), clip in zip(spans, clips, strict=True):
+        canvas.bar(
+            across(start) + 0.5, up(clip.weight), across(end) - across(start) - 1, bottom - up(clip.weight), "column"
+        )
     canvas.line(_LEFT, up(even), WIDTH - _RIGHT, up(even), "zero")
     canvas.line(_LEFT, bottom, WIDTH - _RIGHT, bottom, "axis")
     canvas.text(_LEFT - 5, up(top) + 4, share(top), "t small", anchor="end")
     canvas.text(_LEFT - 5, bottom + 4, "0", "t small", anchor="end")
-    for value in _find_seconds(clips):
-        canvas.text(across(value), bottom + 15, figure(value, 0), "t small", anchor="middle")
-    canvas.text((_LEFT + WIDTH - _RIGHT) / 2, bottom + 28, "seconds", "t small", anchor="middle")
+    for place, text in _label(spans, timed=timed):
+        canvas.text(across(place), bottom + 15, text, "t small", anchor="middle")
+    axis = "seconds" if timed else "clips in their order; their seconds are not known"
+    canvas.text((_LEFT + WIDTH - _RIGHT) / 2, bottom + 28, axis, "t small", anchor="middle")
+    told = [
+        f"{_tell(spans, place, timed=timed)}: {share(clip.weight)}" for place, clip in enumerate(clips[:_MOST_TOLD])
+    ]
+    words = f"{'; '.join(told)}. Even weights: {share(even)}."
     title = f"Weight of each clip of {show(path, LONGEST_NAME)}"
-    return canvas.finish(bottom + 32, name=name, title=title, words=_words(clips, even))
+    return canvas.finish(bottom + 32, name=name, title=title, words=words)
 
 
-def _find_seconds(clips: Sequence[AttentionClip]) -> list[float]:
-    """Where the seconds are written: at the ends of clips while they are few."""
-    length = max(clip.end_s for clip in clips)
-    return sorted({0.0, *(clip.start_s for clip in clips), length}) if len(clips) < 9 else [0.0, length / 2, length]
-
-
-def _words(clips: Sequence[AttentionClip], even: float) -> str:
-    told = [f"{figure(clip.start_s, 0)} to {figure(clip.end_s, 0)} s: {share(clip.weight)}" for clip in clips[:40]]
-    return f"{'; '.join(told)}. Even weights: {share(even)}."
+def _label(spans: Sequence[tuple[float, float]], *, timed: bool) -> list[tuple[float, str]]:
+    """Places below the axis and what stands there: ends of clips in seconds, or numbers of clips."""
+    few = len(spans) < 9
+    if not timed:
+        return [((start + end) / 2, figure(end, 0)) for start, end in (spans if few else (spans[0], spans[-1]))]
+    ends = sorted({end for span in spans for end in span})
+    return [(end, figure(end, 0)) for end in (ends if few else (ends[0], ends[-1]))]

@@ -60,7 +60,7 @@ _DIFFERENCE = {
     "p": _NUMBER,
     "p_corrected": _NUMBER,
     "n_compared?": int,
-    "corrected_t?": {"difference": _NUMBER, "p": _NUMBER},
+    "corrected_t?": {"metric?": str, "difference": _NUMBER, "p": _NUMBER, "reason?": str},
     "reason?": str,
 }
 _RUNG = {
@@ -72,6 +72,16 @@ _RUNG = {
     "interval?": _PAIR,
     "group_only?": {"column": str, "qwk": _NUMBER},
     "majority?": {"qwk": _NUMBER, "accuracy": _NUMBER},
+    "interval_groups?": str,
+    "reasons?": _Each(str),
+}
+_AUDIT = {
+    "verdict": str,
+    "sentence": str,
+    "ladder": [_RUNG],
+    "findings?": [str],
+    "warnings?": [str],
+    "evidence?": dict,
 }
 _STEP = {"n": int, "qwk": _NUMBER, "rps?": _NUMBER, "interval": _PAIRS, "n_draws?": int}
 _CURVE = {
@@ -82,6 +92,7 @@ _CURVE = {
     "groups": [_STEP],
     "recordings?": [_STEP],
     "outlook?": {"sentence": str},
+    "reason?": str,
 }
 _SETTINGS = {
     "command?": [str],
@@ -97,7 +108,7 @@ _SETTINGS = {
 _BOARD = {
     "leaderboard": [_ROW],
     "comparisons": [_DIFFERENCE],
-    "audit?": {"verdict": str, "sentence": str, "ladder": [_RUNG], "evidence?": dict},
+    "audit?": _AUDIT,
     "learning_curve?": _CURVE,
     "label_names": [str],
     "interval_groups": str,

@@ -46,7 +46,7 @@ def _test(rows: Sequence[Difference], number: int) -> dict[str, Any]:
         "leader": leaders[0] if len(leaders) == 1 else "",
         "metric": metric(rows[0]["metric"]),
         "n_compared": max((one.get("n_compared") or 0 for one in rows), default=0),
-        "corrected_t": any(one.get("corrected_t") for one in rows),
+        "corrected_t": next((metric(t.get("metric") or "qwk") for one in rows if (t := one.get("corrected_t"))), ""),
         "rows": [_cells(one) for one in rows[:_MOST_ROWS]],
         "n_more": max(len(rows) - _MOST_ROWS, 0),
         "reasons": list(dict.fromkeys(one["reason"] for one in rows if one.get("reason")))[:6],

@@ -10,7 +10,7 @@ from markupsafe import Markup
 from poise.heads.report.forest import Line, Track, draw_forest
 from poise.heads.report.reading import Study
 from poise.heads.report.section import Section
-from poise.heads.report.wording import figure, protocol, span
+from poise.heads.report.wording import figure, metric, protocol, span
 
 _SCORED = {"originals": ("circle", "fill c0"), "all": ("square", "open c1")}
 _ALONE, _MAJORITY = ("diamond", "open c4"), ("triangle", "open c2")
@@ -35,6 +35,11 @@ def show_ladder(study: Study) -> Section:
         "strategy": audit.get("strategy") or (audit.get("evidence") or {}).get("strategy") or "",
         "alone": alone,
         "has_copies": {rung["scored"] for rung in rungs} >= {"all", "originals"},
+        "reasons": list(
+            dict.fromkeys(
+                f"{metric(name)}: {why}" for rung in rungs for name, why in (rung.get("reasons") or {}).items()
+            )
+        ),
         "kappa": _draw_kappa(rungs, alone),
         "accuracy": _draw_accuracy(rungs),
         "rows": [_row(rung) for rung in _by_test(rungs)],
@@ -51,6 +56,7 @@ def _row(rung: Rung) -> dict[str, str]:
         "n": f"{rung['n']:,}" if rung.get("n") is not None else "–",
         "qwk": figure(rung["qwk"]),
         "interval": span(rung.get("interval")),
+        "unit": rung.get("interval_groups") or "",
         "alone": figure((rung.get("group_only") or {}).get("qwk")),
         "accuracy": figure(rung["accuracy"]),
         "majority": figure(majority.get("accuracy")),

@@ -22,8 +22,9 @@ def show_learning(study: Study) -> Section:
     title = "Would more data help?"
     curve = study.board.get("learning_curve")
     if not curve:
-        why = study.board.get("learning_curve_reason") or "it was made without one, or holds too few groups for it"
-        return Section(name="learning", title=title, absent=f"This study has no learning curve: {why}.")
+        return Section(
+            name="learning", title=title, absent="This study has no learning curve: it was made without one."
+        )
     unit = curve["unit"]
     panels = [(f"{unit}s", curve["groups"]), ("recordings", curve.get("recordings") or [])]
     parts = {
@@ -31,12 +32,13 @@ def show_learning(study: Study) -> Section:
         "protocol": curve["protocol"],
         "test": protocol(curve["protocol"]),
         "outlook": (curve.get("outlook") or {}).get("sentence", ""),
+        "reason": curve.get("reason") or "",
         "panels": [_panel(noun, steps, number) for number, (noun, steps) in enumerate(panels) if _known(steps)],
         "unit": unit,
     }
     if not parts["panels"]:
-        why = "This study's learning curve has no step at which quadratic kappa is defined."
-        return Section(name="learning", title=title, absent=why)
+        why = curve.get("reason") or "quadratic kappa is not defined at any of its steps"
+        return Section(name="learning", title=title, absent=f"This study has no learning curve to draw: {why}.")
     return Section(name="learning", title=title, parts=parts)
 
 

@@ -32,10 +32,13 @@ class Prediction(NamedTuple):
 
 
 class AttentionClip(NamedTuple):
-    """How much one clip of a recording counted; the weights of a recording add up to one."""
+    """How much one clip of a recording counted; the weights of a recording add up to one.
 
-    start_s: float
-    end_s: float
+    Times are None where nobody knows them, as of features that were imported.
+    """
+
+    start_s: float | None
+    end_s: float | None
     weight: float
 
 
@@ -190,11 +193,17 @@ def _table(path: Path, columns: Sequence[str]) -> Iterator[tuple[list[str], Iter
             lacking = [name for name in columns if name not in header]
             if lacking:
                 raise StudyError(f"{path} has no column {lacking[0]!r}: it is not what poise wrote. {_ANEW}")
-            yield header, (row for row in rows if row)
-    except (OSError, csv.Error, ValueError, IndexError) as error:
+            yield header, (_check_width(row, header, rows.line_num) for row in rows if row)
+    except (OSError, csv.Error, ValueError) as error:
         if isinstance(error, StudyError):
             raise
         raise StudyError(f"{path} cannot be read: {error}. {_ANEW}") from error
+
+
+def _check_width(row: list[str], header: Sequence[str], line: int) -> list[str]:
+    if len(row) != len(header):
+        raise ValueError(f"line {line} has {len(row)} cells under {len(header)} headings")
+    return row
 
 
 def _read_predictions(path: Path, board: Mapping[str, Any], leader: Mapping[str, Any]) -> tuple[Prediction, ...]:
@@ -263,11 +272,12 @@ def _read_attention(path: Path, strategy: str, protocol: str) -> dict[str, list[
             name, of, under, *numbers = (row[place] for place in at)
             if (of, under) == (strategy, protocol):
                 found.setdefault(name, []).append(_clip(numbers))
-    return {name: sorted(clips) for name, clips in found.items()}
+    return found
 
 
 def _clip(texts: list[str]) -> AttentionClip:
-    start, end, weight = map(float, texts)
-    if not (0 <= start < end < math.inf and 0 <= weight <= 1.001):
+    start, end, weight = (float(text) if text else None for text in texts)
+    timed = start is not None and end is not None and 0 <= start < end < math.inf
+    if weight is None or not 0 <= weight <= 1.001 or not (timed or start is end is None):
         raise ValueError(f"{', '.join(texts)} is not a clip with a weight")
     return AttentionClip(start, end, weight)

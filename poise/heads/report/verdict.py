@@ -40,8 +40,8 @@ RULINGS: Mapping[str, Ruling] = {
         "✕",
         "bad",
         "Confounded: who is speaking explains the figures",
-        "Do not quote the figures: knowing the speaker, without any picture or sound, does as well. It takes several "
-        "levels from every person to tell the two apart.",
+        "Do not quote the figures: knowing the speaker, without any picture or sound, does as well. It takes "
+        "several levels, about equally often, from every person to tell the two apart.",
     ),
     "no evidence": Ruling(
         "○",
@@ -69,14 +69,22 @@ def show_verdict(study: Study) -> Section:
     parts = {
         "verdict": audit.get("verdict", ""),
         "ruling": RULINGS.get(audit["verdict"], _UNKNOWN) if audit else None,
-        "sentence": audit.get("sentence", ""),
+        "sentence": _sentence(audit) if audit else "",
+        "findings": audit.get("findings") or [],
         "why": str(study.board.get("audit_reason") or "the study was made without an audit"),
         "facts": _facts(study),
-        "warnings": study.board["warnings"],
+        "warnings": list(dict.fromkeys([*(audit.get("warnings") or []), *study.board["warnings"]])),
         "evidence": evidence[:_MOST_EVIDENCE],
         "n_more": max(len(evidence) - _MOST_EVIDENCE, 0),
     }
     return Section(name="verdict", title="Verdict", parts=parts)
+
+
+def _sentence(audit: Mapping[str, Any]) -> str:
+    """The audit's sentence without the verdict that it begins with: the heading says it."""
+    head, _, rest = audit["sentence"].partition(": ")
+    said = head.lower() == audit["verdict"].lower() and audit["verdict"] in RULINGS and bool(rest)
+    return f"{rest[:1].upper()}{rest[1:]}" if said else audit["sentence"]
 
 
 def _facts(study: Study) -> list[tuple[str, str, str]]:

@@ -19,7 +19,7 @@ from poise.heads.report.confusion import count_confusion
 from poise.heads.report.page import make_sections, render_report, write_report
 from poise.heads.report.reading import AttentionClip, Prediction, read_study
 from poise.heads.report.verdict import RULINGS, flatten
-from tests.heads.report.studies import complete, edit, make_study
+from tests.heads.report.studies import edit, make_study
 
 HOSTILE = '"><script>alert(1)</script>&\u202e{{ 7 * 7 }}👩‍🏫' + "x" * 300
 VOID = {"meta", "wbr", "br"}
@@ -91,13 +91,29 @@ def test_page_leads_from_its_contents_to_every_section(html: str) -> None:
     assert [name for name in names if name in [*SECTIONS, "glossary"]] == [*SECTIONS, "glossary"]
 
 
-def test_verdict_is_told_by_word_and_sign_before_anything_else(html: str) -> None:
-    """The audit's sentence stands before the first section, and not by colour alone."""
-    page = Page(html)
-    before = page.text.split("From easy to hard tests")[0]
-    assert "Leakage: the good figures do not survive a harder test" in before
-    assert "The figure of random folds is not to be believed" in before
-    assert "✕" in before
+def test_verdict_is_told_by_word_and_sign_before_anything_else(html: str, study_folder: Path) -> None:
+    """The audit's sentence and what it looked at stand before the first section, and not by colour alone."""
+    audit = json.loads((study_folder / "leaderboard.json").read_text())["audit"]
+    before = Page(html).text.split("The same strategy")[0]
+    assert audit["verdict"] == "supported"
+    assert "✓ Supported: the signal holds in the hardest test" in before
+    assert audit["sentence"].removeprefix("Supported: o") in before
+    assert len(audit["findings"]) == 4
+    for finding in audit["findings"]:
+        assert finding in before
+
+
+def test_cautions_are_told_once_and_unknown_beginnings_are_kept(own_folder: Path) -> None:
+    """Those of the audit and of the comparison together; a sentence that does not begin with its verdict is whole."""
+
+    def warn(board: dict[str, Any]) -> None:
+        board["warnings"] = ["Beware of this.", "And of that."]
+        board["audit"].update(warnings=["Beware of this."], findings=None, sentence="Note: all is well.")
+
+    text = Page(render_report(read_study(edit(own_folder, warn)))).text
+    assert text.count("Beware of this.") == text.count("And of that.") == 1
+    assert "Note: all is well." in text
+    assert "What was looked at" not in text
 
 
 @pytest.mark.parametrize("verdict", [*RULINGS, "something new"])
@@ -113,7 +129,7 @@ def test_every_verdict_is_shown(own_folder: Path, verdict: str) -> None:
 def test_every_plot_tells_its_numbers_in_words(html: str) -> None:
     """An image with a title and a description that holds numbers, whose text can be parsed."""
     plots = re.findall(r"<svg.*?</svg>", html, flags=re.DOTALL)
-    assert len(plots) == 2 + 3 + 3 + 1 + 1 + 1 + 2 + 6
+    assert len(plots) == len(["kappa", "accuracy"]) + 3 + 3 + len(["confusion", "groups", "calibration"]) + 2 + 6
     for plot in plots:
         root = ET.fromstring(plot)
         assert root.attrib["role"] == "img"
@@ -189,7 +205,7 @@ def test_other_reasons_for_nothing_to_show(own_folder: Path) -> None:
         keep = [row for row in board["leaderboard"] if row["baseline"] or row["strategy"] == "mean/early/logistic"]
         board.update(leaderboard=keep, comparisons=[], interval_groups="path")
         board["learning_curve"]["groups"] = [{**board["learning_curve"]["groups"][0], "qwk": None}]
-        board["learning_curve"]["recordings"] = []
+        board["learning_curve"].update(recordings=[], reason="one speaker is left to learn from")
         board["label_names"] += [f"level {number}" for number in range(12)]
 
     edit(own_folder, strip)
@@ -202,7 +218,7 @@ def test_other_reasons_for_nothing_to_show(own_folder: Path) -> None:
     assert "the study tried one strategy" in absent["differences"]
     assert "No strategy of this study pools by attention" in absent["attention"]
     assert "Every path has one recording" in absent["groups"]
-    assert "no step at which quadratic kappa is defined" in absent["learning"]
+    assert absent["learning"].endswith("no learning curve to draw: one speaker is left to learn from.")
     assert "A table of 15 levels would not fit" in absent["confusion"]
 
 
@@ -219,11 +235,13 @@ def test_undefined_numbers_are_dashes_with_their_reasons(own_folder: Path) -> No
             one.update(difference=None, interval=None, p=None, p_corrected=None, corrected_t=None, reason="one group")
         for rung in board["audit"]["ladder"]:
             rung.update(qwk=None, accuracy=None, interval=None, group_only=None, majority=None, n=None)
+            rung["reasons"] = {"qwk": "three people are needed"}
 
     edit(own_folder, blank)
     text = Page(render_report(read_study(own_folder))).text
     assert "Quadratic kappa: the scored recordings are all of one level." in text
     assert "One group." in text
+    assert "Quadratic kappa: three people are needed." in text
     assert "cannot be told" in text
     assert "None" not in text
 
@@ -296,6 +314,29 @@ def test_page_does_not_grow_with_the_recordings(own_folder: Path) -> None:
     assert "The 30 least well predicted of 400 speakers are shown" in Page(html).text
 
 
+def test_an_outlook_that_there_is_not_has_its_reason(own_folder: Path) -> None:
+    """The curve is drawn without it."""
+    edit(own_folder, lambda board: board["learning_curve"].update(outlook=None, reason="two sizes say nothing"))
+    assert "No outlook: two sizes say nothing." in Page(render_report(read_study(own_folder))).text
+
+
+@pytest.mark.parametrize("timed", [True, False])
+def test_attention_is_told_in_seconds_where_they_are_known(own_folder: Path, timed: bool) -> None:
+    """Else by the number of the clip."""
+    file = own_folder / "attention.csv"
+    fixed = ["r0.mp4", "attention/early/softmax:epochs=5,hidden=8", "logo:speaker"]
+    times = [("10", "20"), ("20", "30")] if timed else [("", ""), ("", "")]
+    rows = [[*fixed, clip, *times[clip], weight] for clip, weight in enumerate((0.25, 0.75))]
+    with file.open("w", newline="") as text:
+        writer = csv.writer(text)
+        writer.writerows([["path", "strategy", "protocol", "clip", "start_s", "end_s", "weight"], *rows])
+    page = Page(render_report(read_study(own_folder))).text
+    told = "20 to 30 s counted most: 75 %" if timed else "Clip 2 counted most: 75 %"
+    assert f"{told}, where even weights would give 50 %" in page
+    assert ("10 to 20 s: 25 %; 20 to 30 s: 75 %" if timed else "clip 1: 25 %; clip 2: 75 %") in page
+    assert ("their seconds are not known" in page) is not timed
+
+
 def test_examples_are_the_most_uneven_right_ones_and_wrong_ones() -> None:
     """Half of each where there are enough; recordings without predictions only where none has any."""
     clips = {f"r{k}": [AttentionClip(0, 10, 0.5 + k / 40), AttentionClip(10, 20, 0.5 - k / 40)] for k in range(10)}
@@ -323,7 +364,7 @@ def test_evidence_is_told_whatever_its_shape() -> None:
 
 def test_study_without_speakers_and_with_repeats_has_a_page(tmp_path: Path) -> None:
     """The page speaks of sources then, and of counts over repeats."""
-    folder = make_study(tmp_path / "study", repeats=2, with_speakers=False)
+    folder = make_study(tmp_path / "study", repeats=2, with_speakers=False, with_audit=False, in_depth=False)
     text = Page(render_report(read_study(folder))).text
     assert "Every source has one recording" in text
     assert "Counts add up 2 repeats" in text
@@ -349,10 +390,3 @@ def test_report_replaces_a_report_and_nothing_else(study_folder: Path, tmp_path:
         write_report(tmp_path / "thesis.html" / "report.html", study)
     with pytest.raises(OutputError, match="cannot be looked at"):
         write_report(tmp_path / ("x" * 300), study)
-
-
-def test_blocks_that_a_study_has_are_left_as_they_are(own_folder: Path) -> None:
-    """The tests' own additions fill gaps only."""
-    before = (own_folder / "leaderboard.json").read_text()
-    complete(own_folder)
-    assert json.loads((own_folder / "leaderboard.json").read_text()) == json.loads(before)

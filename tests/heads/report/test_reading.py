@@ -33,7 +33,7 @@ def test_leader_is_the_best_in_the_hardest_test(study_folder: Path) -> None:
 def test_attention_is_that_of_the_leader_or_of_the_next_that_has_any(study_folder: Path, own_folder: Path) -> None:
     """With its own predictions beside it; without a file there is none."""
     study = read_study(study_folder)
-    assert study.attention_of == ("attention/early/softmax:epochs=3", "logo:speaker")
+    assert study.attention_of == ("attention/early/softmax:epochs=5,hidden=8", "logo:speaker")
     assert len(study.attention) == 52
     assert len(study.attended) == 40
     (own_folder / "attention.csv").write_text("path,strategy,protocol,clip,start_s,end_s,weight\na,other,x,0,0,1,1\n")
@@ -52,7 +52,7 @@ def test_study_of_baselines_alone_has_a_leader(own_folder: Path) -> None:
 
 def test_repeats_are_all_read(tmp_path: Path) -> None:
     """Every repeat's predictions are there, and sources are the groups where nobody says who speaks."""
-    study = read_study(make_study(tmp_path / "study", repeats=2, with_speakers=False))
+    study = read_study(make_study(tmp_path / "study", repeats=2, with_speakers=False, with_audit=False, in_depth=False))
     assert study.protocols[0] == "group:source:4"
     assert len(study.predictions) == 80
     assert {one.repeat for one in study.predictions} == {0, 1}
@@ -169,18 +169,20 @@ def test_predictions_that_do_not_belong_to_the_board_are_refused(own_folder: Pat
     with pytest.raises(StudyError, match="nan is not a probability"):
         read_study(own_folder)
     file.write_text("\n".join([lines[0], *(line[:20] for line in lines[1:])]))
-    with pytest.raises(StudyError, match=r"predictions\.csv cannot be read"):
+    with pytest.raises(StudyError, match=r"predictions\.csv cannot be read: line 2 has . cells under 13 headings"):
         read_study(own_folder)
 
 
 def test_attention_that_is_none_is_refused(own_folder: Path) -> None:
     """A clip must begin before it ends, and weigh something between 0 and 1."""
     file = own_folder / "attention.csv"
-    text = file.read_text().splitlines()
-    cells = text[-1].split(",")
-    file.write_text("\n".join([*text, ",".join([*cells[:4], "20", "10", "0.5"])]))
-    with pytest.raises(StudyError, match=r"20, 10, 0\.5 is not a clip with a weight"):
-        read_study(own_folder)
+    with file.open(newline="") as text:
+        rows = list(csv.reader(text))
+    for wrong in (["20", "10", "0.5"], ["0", "", "0.5"], ["0", "10", "1.5"], ["0", "10", "nan"], ["0", "10", ""]):
+        with file.open("w", newline="") as text:
+            csv.writer(text).writerows([*rows, [*rows[-1][:4], *wrong]])
+        with pytest.raises(StudyError, match=f"{', '.join(wrong)} is not a clip with a weight"):
+            read_study(own_folder)
     file.write_text("path,weight\n")
     with pytest.raises(StudyError, match="has no column 'strategy'"):
         read_study(own_folder)
