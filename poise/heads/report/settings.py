@@ -18,6 +18,7 @@ _KNOWN = {
     "n_speakers": "speakers",
     "created": "made",
 }
+_MOST_EVIDENCE = 80
 _ELSEWHERE = {*_KNOWN, "command", "versions", "feature_sets"}
 
 
@@ -33,6 +34,8 @@ def show_settings(study: Study) -> Section:
         ("intervals drawn over", f"{board['interval_groups']}s"),
     ]
     others = {name: value for name, value in settings.items() if name not in _ELSEWHERE}
+    found = (board["audit"] or {}).get("evidence")
+    evidence = list(flatten(found)) if found else []
     parts = {
         "has_settings": bool(settings),
         "known": known + [pair for pair in flatten(others) if pair[0]][:40],
@@ -40,6 +43,8 @@ def show_settings(study: Study) -> Section:
         "versions": sorted((settings.get("versions") or {}).items()),
         "splits": [_split(name, study) for name in board["splits"]],
         "commands": _commands(settings, study),
+        "evidence": evidence[:_MOST_EVIDENCE],
+        "n_more": max(len(evidence) - _MOST_EVIDENCE, 0),
     }
     return Section(name="settings", title="How to make it again", parts=parts)
 

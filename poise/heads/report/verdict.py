@@ -9,8 +9,6 @@ from poise.heads.report.reading import Study
 from poise.heads.report.section import Section
 from poise.heads.report.wording import figure
 
-_MOST_EVIDENCE = 80
-
 
 class Ruling(NamedTuple):
     """How a verdict is shown: its sign, its colour's class, a heading and what follows from it."""
@@ -65,7 +63,6 @@ _UNKNOWN = Ruling("?", "open", "", "")
 def show_verdict(study: Study) -> Section:
     """The section on the verdict."""
     audit = study.board["audit"] or {}
-    evidence = list(flatten(audit["evidence"])) if audit.get("evidence") else []
     parts = {
         "verdict": audit.get("verdict", ""),
         "ruling": RULINGS.get(audit["verdict"], _UNKNOWN) if audit else None,
@@ -74,8 +71,7 @@ def show_verdict(study: Study) -> Section:
         "why": str(study.board.get("audit_reason") or "the study was made without an audit"),
         "facts": _facts(study),
         "warnings": list(dict.fromkeys([*(audit.get("warnings") or []), *study.board["warnings"]])),
-        "evidence": evidence[:_MOST_EVIDENCE],
-        "n_more": max(len(evidence) - _MOST_EVIDENCE, 0),
+        "has_evidence": bool(audit.get("evidence")),
     }
     return Section(name="verdict", title="Verdict", parts=parts)
 
@@ -121,5 +117,5 @@ def _plain(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
-        return figure(value, 3)
+        return f"{value:.4g}".replace("-", "−")
     return "–" if value is None or value == {} else str(value)

@@ -359,7 +359,7 @@ def test_examples_are_the_most_uneven_right_ones_and_wrong_ones() -> None:
 def test_evidence_is_told_whatever_its_shape() -> None:
     """Nested names, lists, and nothing."""
     told = dict(flatten({"a": {"b": 0.25, "c": True}, "d": [1, None], "e": [{"f": "x"}], "g": {}, "h": []}))
-    assert told == {"a › b": "0.250", "a › c": "yes", "d": "1, –", "e › 1 › f": "x", "g": "–", "h": "none"}
+    assert told == {"a › b": "0.25", "a › c": "yes", "d": "1, –", "e › 1 › f": "x", "g": "–", "h": "none"}
 
 
 def test_study_without_speakers_and_with_repeats_has_a_page(tmp_path: Path) -> None:
