@@ -32,8 +32,8 @@ def register(app: typer.Typer) -> None:
     """Add ``audit`` to the command line."""
     app.command(
         "audit",
-        epilog="Exit codes: 0 for the verdict supported, 1 for every other one (and for an error), 2 for a wrong command "
-        "line. Example: poise audit manifest.csv --store features",
+        epilog="Exit code 0 for the verdict supported, 1 for every other one, so that CI can ask for it. "
+        "Example: poise audit manifest.csv --store features",
     )(audit_command)
 
 
@@ -87,10 +87,16 @@ def draw_audit(found: Audit) -> None:
     columns = ["folds", "scored", ">n", ">qwk", ">95 % interval", ">accuracy", ">group alone", ">majority accuracy?"]
     made = [rung for rung in found.ladder if rung.made]
     print_table(columns, [_cells(rung) for rung in made], title=f"\n{found.evidence['strategy']}")
-    for text in dict.fromkeys(f"No {rung.protocol}: {rung.reasons['rung']}" for rung in found.ladder if not rung.made):
+    for text in dict.fromkeys(_why_not(rung) for rung in found.ladder if not rung.made):
         screen.print(text)
     for text in found.findings:
         screen.print(text)
+
+
+def _why_not(rung: Rung) -> str:
+    """Most reasons begin with the protocol."""
+    reason = rung.reasons["rung"]
+    return reason if reason.startswith(rung.protocol) else f"{rung.protocol}: {reason}"
 
 
 def _cells(rung: Rung) -> list[str]:

@@ -1,4 +1,4 @@
-"""The audit: is a good number real, or do leaks, people and chance make it?
+"""The audit: whether a good number is real, or made by leaks, people or chance.
 
 >>> from poise.heads.audit import VERDICTS
 >>> VERDICTS
@@ -7,7 +7,7 @@
 
 from poise.heads.audit.audit import Audit, audit, default_strategy
 from poise.heads.audit.duplicates import NearDuplicates, find_near_duplicates
-from poise.heads.audit.ladder import Rung
+from poise.heads.audit.rungs import Rung
 from poise.heads.audit.verdict import VERDICTS, Verdict
 
 __all__ = [

@@ -13,13 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from poise.errors import SplitError, StrategyError
-from poise.heads.audit import evidence
-from poise.heads.audit.chance import Chance, permute
-from poise.heads.audit.copies import CopyDetection, detect_copies
-from poise.heads.audit.duplicates import NearDuplicates, find_near_duplicates
-from poise.heads.audit.ladder import Climb, Rung, Subject, climb, count_folds, read_rungs
+from poise.heads.audit.chance import permute
+from poise.heads.audit.copies import detect_copies
+from poise.heads.audit.duplicates import NearDuplicates, find_near_duplicates, join_pairs
+from poise.heads.audit.evidence import Answers, list_evidence
+from poise.heads.audit.findings import find_warnings, tell_chance, tell_copies, tell_groups, tell_overlap
+from poise.heads.audit.ladder import Climb, Subject, climb, count_folds
 from poise.heads.audit.readings import hardest_of, read_case
-from poise.heads.audit.tables import CopyTable, GroupTable, tabulate_copies, tabulate_groups
+from poise.heads.audit.rungs import Rung, read_rungs
+from poise.heads.audit.tables import tabulate_copies, tabulate_groups
 from poise.heads.audit.verdict import Verdict, decide
 from poise.heads.cautions import find_cautions
 from poise.heads.contestants import Contest, columns_of
@@ -73,19 +75,6 @@ class Audit:
             "warnings": list(self.warnings),
             "evidence": self.evidence,
         }
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Answers:
-    """What each question brought."""
-
-    near: NearDuplicates
-    groups: GroupTable | None
-    copies: CopyTable | None
-    detection: CopyDetection | None
-    climbs: list[Climb]
-    rungs: list[Rung]
-    chance: Chance | None
 
 
 def audit(
@@ -142,7 +131,7 @@ def audit(
     cluster = "speaker" if "speaker" in columns_of(manifest) else "source"
     groups = bound_groups(manifest, cluster, keys=bags.keys)
     near = find_near_duplicates(bags[used], groups[used], sources=_sources_among(manifest, used))
-    bound = Bags(keys=evidence.join_near(bags.keys, used, near), modalities=bags.modalities)
+    bound = Bags(keys=join_pairs(bags.keys, used[near.pairs]), modalities=bags.modalities)
     contest = Contest(bags=bound, manifest=manifest, seed=seed)
     subject = Subject(contest=contest, strategy=chosen, rows=used, cluster=cluster)
     count = _Counter(progress, count_folds(subject) + _OTHER_STEPS)
@@ -150,7 +139,7 @@ def audit(
     climbs = climb(subject, known=known or {}, step=count.step)
     answers = _ask(subject, near, climbs, n_permutations, n_tried, count)
     count.finish()
-    return _conclude(subject, answers, left_out=len(bags) - len(used), keys=bags.keys)
+    return _conclude(subject, answers, keys=bags.keys)
 
 
 def default_strategy(bags: Bags) -> Strategy:
@@ -213,7 +202,7 @@ def _ask(
     n_permutations: int,
     n_tried: int,
     count: _Counter,
-) -> _Answers:
+) -> Answers:
     manifest, rows, originals = subject.manifest, subject.rows, subject.originals
     groups = copies = detection = chance = None
     if subject.cluster == "speaker" and len(originals):
@@ -229,61 +218,28 @@ def _ask(
     if hardest is not None and len(originals):
         chance = permute(subject, hardest.role, n_permutations=n_permutations, n_tried=n_tried)
     rungs = read_rungs(subject, climbs)
-    return _Answers(
+    return Answers(
         near=near, groups=groups, copies=copies, detection=detection, climbs=climbs, rungs=rungs, chance=chance
     )
 
 
-def _conclude(subject: Subject, found: _Answers, *, left_out: int, keys: tuple[str, ...]) -> Audit:
-    manifest = subject.manifest
+def _conclude(subject: Subject, found: Answers, *, keys: tuple[str, ...]) -> Audit:
     case = read_case(subject, found.climbs, found.rungs, found.chance)
     verdict, sentence = decide(case)
     protocols = [one.protocol for one in found.climbs if one.strategy is not None]
-    speakers = manifest.speakers
-    numbers = {
-        "strategy": str(subject.strategy),
-        "seed": subject.contest.seed,
-        "groups_column": subject.cluster,
-        "n_recordings": len(subject.rows),
-        "n_left_out": left_out,
-        "n_copies": int(manifest.is_copy[subject.rows].sum()),
-        "n_speakers": None if speakers is None else len(np.unique(speakers[subject.rows])),
-        "overlap": evidence.describe_overlap(subject, found.near),
-        "groups": found.groups.to_json() if found.groups else None,
-        "copies": evidence.describe_copies(subject, found.copies, found.detection),
-        "permutation": found.chance.to_json() if found.chance else None,
-        "drops": [
-            {"protocol": one.protocol, "interval": list(one.drop)} for one in case.readings if one.drop is not None
-        ],
-        "reasons": _reasons(subject, found),
-    }
     return Audit(
         verdict=verdict,
         sentence=sentence,
         ladder=found.rungs,
         findings=[
-            evidence.tell_overlap(subject, found.near),
-            *evidence.tell_groups(found.groups, found.rungs),
-            *evidence.tell_copies(found.copies, found.detection),
-            *evidence.tell_chance(found.chance),
+            tell_overlap(subject, found.near),
+            *tell_groups(found.groups, found.rungs),
+            *tell_copies(found.copies, found.detection),
+            *tell_chance(found.chance),
         ],
         warnings=[
-            *find_cautions(manifest, keys, protocols),
-            *evidence.find_warnings(found.rungs, found.near, found.groups, found.copies),
+            *find_cautions(subject.manifest, keys, protocols),
+            *find_warnings(found.rungs, found.near, found.groups, found.copies),
         ],
-        evidence=numbers,
+        evidence=list_evidence(subject, found, case),
     )
-
-
-def _reasons(subject: Subject, found: _Answers) -> dict[str, str]:
-    """Why parts of the evidence are None."""
-    reasons = {}
-    if subject.manifest.speakers is None:
-        reasons["n_speakers"] = "the manifest has no column 'speaker'"
-    if found.groups is None:
-        reasons["groups"] = "not every recording says who speaks"
-    if found.copies is None:
-        reasons["copies"] = "there are no copies"
-    if found.chance is None:
-        reasons["permutation"] = "no rung could be made"
-    return reasons

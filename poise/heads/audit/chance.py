@@ -22,6 +22,9 @@ MANY_ROWS = 300
 
 N_AXES = 64
 
+PENALTY = 0.1
+"""Of the test, where the strategy names none. With a stronger one the median level is all that a head ever says."""
+
 _MOST_ROWS_DEALT = 2_000_000
 _FEWEST_DEALS = 199
 
@@ -38,6 +41,8 @@ class Chance:
         None where no permutation was asked for.
     p : float or None
         Times the number of strategies tried, at most 1.
+    reason : str
+        Why there was no test.
     n_tried : int
     note : str
         What the test does differently from the rung.
@@ -48,10 +53,11 @@ class Chance:
     p: float | None
     n_tried: int
     note: str
+    reason: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Every number by its name; the reason where p is null."""
-        nothing = {"observed": None, "p": None, "n_permutations": 0, "reason": "no permutation was asked for"}
+        nothing = {"observed": None, "p": None, "n_permutations": 0, "reason": self.reason}
         return {
             "strategy": str(self.strategy),
             **(self.test.to_json() if self.test else nothing),
@@ -78,28 +84,29 @@ def permute(subject: Subject, role: Role, *, n_permutations: int, n_tried: int) 
     -------
     Chance
     """
-    strategy, notes, test, p = stand_in(subject.strategy), [], None, None
-    if strategy != subject.strategy:
-        notes.append(f"{strategy} stands in for {subject.strategy}")
-    if n_permutations:
-        X, n = _see(subject, strategy), min(n_permutations, max(_FEWEST_DEALS, _MOST_ROWS_DEALT // len(subject.rows)))
-        if len(X) > MANY_ROWS and X.shape[1] > N_AXES:
-            X = _leading_axes(X)
-            notes.append(f"it sees the {X.shape[1]} leading principal axes of the features")
-        groups, sources = dealt_by(subject, role)
-        test = permutation_test(
-            X,
-            subject.manifest.labels[subject.rows],
-            np.ones(len(X)),
-            groups,
-            sources,
-            ~subject.manifest.is_copy[subject.rows],
-            family=cast("Family", strategy.head),
-            n_permutations=n,
-            seed=subject.contest.seed,
-        )
-        p = None if test.p is None else min(1.0, test.p * n_tried)
-    notes.append("its penalty is fixed, and its folds do not look at labels")
+    strategy, (groups, sources) = stand_in(subject.strategy), dealt_by(subject, role)
+    notes = [] if strategy == subject.strategy else [f"{strategy} stands in for {subject.strategy}"]
+    if not n_permutations or len(np.unique(groups)) < 2:
+        why = "all recordings are bound into one group" if n_permutations else "no permutation was asked for"
+        return Chance(strategy=strategy, test=None, p=None, n_tried=n_tried, note="", reason=why)
+    X = _see(subject, strategy)
+    if len(X) > MANY_ROWS and X.shape[1] > N_AXES:
+        X = _leading_axes(X)
+        notes.append(f"it sees the {X.shape[1]} leading principal axes of the features")
+    test = permutation_test(
+        X,
+        subject.manifest.labels[subject.rows],
+        np.ones(len(X)),
+        groups,
+        sources,
+        ~subject.manifest.is_copy[subject.rows],
+        family=cast("Family", strategy.head),
+        penalty=_penalty_of(subject.strategy, strategy),
+        n_permutations=min(n_permutations, max(_FEWEST_DEALS, _MOST_ROWS_DEALT // len(X))),
+        seed=subject.contest.seed,
+    )
+    p = None if test.p is None else min(1.0, test.p * n_tried)
+    notes.append("the test's penalty is fixed, and its folds do not look at labels")
     return Chance(strategy=strategy, test=test, p=p, n_tried=n_tried, note="; ".join(notes))
 
 
@@ -128,6 +135,12 @@ def count_deals(subject: Subject, role: Role) -> int:
     """In how many ways the labels can be dealt out at a rung, counted to a billion."""
     groups, sources = dealt_by(subject, role)
     return count_ways(subject.manifest.labels[subject.rows], groups, sources)
+
+
+def _penalty_of(strategy: Strategy, tested: Strategy) -> float:
+    """What the strategy says, where the test fits the same head; never what its folds chose by their labels."""
+    given = strategy.settings.number("alpha") if tested.head == strategy.head else None
+    return PENALTY if given is None else given
 
 
 def _see(subject: Subject, strategy: Strategy) -> NDArray[np.float64]:

@@ -5,6 +5,7 @@ No label is read here. Files of equal bytes are found by their keys, elsewhere.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -97,6 +98,28 @@ def find_near_duplicates(
         n_known_found=int(np.count_nonzero(known > threshold)),
         lowest_known=float(known.min()) if len(known) else None,
     )
+
+
+def join_pairs(keys: Sequence[str], pairs: NDArray[np.int64]) -> tuple[str, ...]:
+    """Keys in which recordings that a pair names are equal, and those that were equal stay so.
+
+    Parameters
+    ----------
+    keys : sequence of str
+    pairs : ndarray of shape (n_pairs, 2), int64
+        Places of the keys.
+    """
+    if not len(pairs):
+        return tuple(keys)
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    first, number = np.unique(np.asarray(keys), return_index=True, return_inverse=True)[1:]
+    a = np.concatenate([pairs[:, 0], np.arange(len(keys))])
+    b = np.concatenate([pairs[:, 1], first[number]])
+    graph = coo_array((np.ones(len(a)), (a, b)), shape=(len(keys), len(keys)))
+    parts = connected_components(graph, directed=False)[1]
+    return tuple(keys[root] for root in np.unique(parts, return_index=True)[1][parts].tolist())
 
 
 def _describe(bags: Bags) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -1,22 +1,21 @@
-"""The ladder: one strategy under harder and harder folds, beside what the group alone and the commonest level get.
+"""The ladder: one strategy under harder and harder folds, beside what the group alone and the commonest level say.
 
-Fitting and folds live elsewhere; what to make of the ladder, too.
+Fitting and folds live elsewhere; what the predictions are worth, too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from poise.errors import SplitError
 from poise.heads.baselines import make_baselines
-from poise.heads.contestants import Contest
+from poise.heads.contestants import Contest, columns_of
 from poise.heads.defaults import MANY_FOLDS, MOST_LEFT_OUT, choose_defaults
-from poise.heads.leaderboard import score_predictions
 from poise.heads.splits import DEFAULT_FOLDS, Fold, Protocol, bound_groups, make_folds
 from poise.heads.strategy import Strategy
 from poise.heads.validate import OutOfFold, PredictFold
@@ -25,7 +24,6 @@ from poise.manifest import Manifest
 Role = Literal["random", "source", "speaker"]
 """What a rung keeps apart: nothing, copies from their sources, or people as well."""
 
-Ends = tuple[float, float]
 Step = Callable[[str], None]
 
 
@@ -62,63 +60,6 @@ class Subject:
     def bound(self, column: str) -> NDArray[np.int64]:
         """Number of the group of each row of the manifest, see `bound_groups`."""
         return bound_groups(self.manifest, column, keys=self.contest.bags.keys)
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Rung:
-    """One protocol, scored on originals or on all.
-
-    Attributes
-    ----------
-    protocol : str
-    scored : {"originals", "all"}
-    n : int
-        Recordings scored; 0 where the rung could not be made.
-    qwk, accuracy : float or None
-        Over all out-of-fold predictions.
-    interval : (float, float) or None
-        95 % cluster bootstrap interval of the quadratic kappa.
-    interval_groups : {"source", "speaker"}
-        What it draws, which is what the rung promises something about: new recordings, or new speakers.
-    group_only : dict or None
-        ``column``, ``qwk`` and ``interval`` of what the group alone predicts.
-    majority : dict
-        ``qwk`` and ``accuracy`` of always saying the commonest level.
-    reasons : dict of str to str
-        Why a number is None; under ``rung`` why there is no rung at all.
-    """
-
-    protocol: str
-    scored: str
-    n: int
-    interval_groups: str
-    qwk: float | None = None
-    accuracy: float | None = None
-    interval: Ends | None = None
-    group_only: Mapping[str, Any] | None = None
-    majority: Mapping[str, float | None] = field(default_factory=lambda: {"qwk": None, "accuracy": None})
-    reasons: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def made(self) -> bool:
-        """Whether there are predictions."""
-        return "rung" not in self.reasons
-
-    def to_json(self) -> dict[str, Any]:
-        """Every number by its name, and the reason of each null."""
-        other = self.group_only and {**self.group_only, "interval": _listed(self.group_only["interval"])}
-        return {
-            "protocol": self.protocol,
-            "scored": self.scored,
-            "n": self.n,
-            "qwk": self.qwk,
-            "accuracy": self.accuracy,
-            "interval": _listed(self.interval),
-            "interval_groups": self.interval_groups,
-            "group_only": other,
-            "majority": dict(self.majority),
-            "reasons": dict(self.reasons),
-        }
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -182,34 +123,29 @@ def plan_rungs(subject: Subject) -> list[tuple[Role, Protocol]]:
 
 
 def count_folds(subject: Subject) -> int:
-    """Folds of all rungs, about: a rung that cannot be made has none."""
-    return sum(one.n_folds or len(np.unique(subject.bound(one.column)[subject.rows])) for _, one in plan_rungs(subject))
-
-
-def read_rungs(subject: Subject, climbs: Sequence[Climb]) -> list[Rung]:
-    """Each rung as numbers: scored on originals and, where there are copies, on all."""
-    whole = not subject.manifest.is_copy[subject.rows].any()
-    scored = {"all": subject.rows} if whole else {"originals": subject.originals, "all": subject.rows}
-    return [_read(subject, one, name, keep) for one in climbs for name, keep in scored.items()]
+    """Folds of all rungs, about: one that cannot be made has none."""
+    known = columns_of(subject.manifest)
+    count = 0
+    for _, protocol in plan_rungs(subject):
+        if protocol.n_folds or protocol.column in known:
+            count += protocol.n_folds or len(np.unique(subject.bound(protocol.column)[subject.rows]))
+    return count
 
 
 def _random_protocol(subject: Subject) -> Protocol:
     """Stratified folds, or what these few recordings allow in their place."""
     nobody = replace(subject.manifest, speakers=None)
+    bags, seed = subject.contest.bags, subject.contest.seed
     try:
-        return choose_defaults(
-            nobody, rows=subject.rows, keys=subject.contest.bags.keys, seed=subject.contest.seed
-        ).protocols[0]
+        return choose_defaults(nobody, rows=subject.rows, keys=bags.keys, seed=seed).protocols[0]
     except SplitError:
         return Protocol(kind="stratified", n_folds=DEFAULT_FOLDS)
 
 
 def _climb_one(subject: Subject, role: Role, protocol: Protocol, known: Mapping[str, OutOfFold], step: Step) -> Climb:
-    manifest, name = subject.manifest, str(protocol)
+    manifest, bags, name = subject.manifest, subject.contest.bags, str(protocol)
     try:
-        folds = make_folds(
-            protocol, manifest, rows=subject.rows, keys=subject.contest.bags.keys, seed=subject.contest.seed
-        )
+        folds = make_folds(protocol, manifest, rows=subject.rows, keys=bags.keys, seed=subject.contest.seed)
     except SplitError as error:
         return Climb(role=role, protocol=protocol, reason=str(error))
     found = known.get(name)
@@ -244,37 +180,3 @@ def _same_folds(found: OutOfFold, folds: Sequence[Fold]) -> bool:
     if not np.array_equal(found.rows, tested):
         return False
     return all((found.fold[0, np.searchsorted(found.rows, fold.test)] == fold.fold).all() for fold in folds)
-
-
-def _read(subject: Subject, one: Climb, scored: str, keep: NDArray[np.int64]) -> Rung:
-    name, unit = str(one.protocol), "speaker" if one.role == "speaker" else "source"
-    if one.strategy is None or one.majority is None:
-        return Rung(protocol=name, scored=scored, n=0, interval_groups=unit, reasons={"rung": one.reason})
-    if not len(keep):
-        return Rung(protocol=name, scored=scored, n=0, interval_groups=unit, reasons={"rung": "no original is scored"})
-
-    def score(found: OutOfFold) -> tuple[dict[str, float | None], Ends | None, dict[str, str]]:
-        row = score_predictions(
-            found, subject.manifest, keep=keep, strategy="", protocol=name, cluster=unit, seed=subject.contest.seed
-        )
-        numbers = {metric: row.metrics.values[metric] for metric in ("qwk", "accuracy")}
-        reasons = {metric: row.metrics.reasons[metric] for metric in numbers if metric in row.metrics.reasons}
-        ends = row.interval.values["qwk"]
-        return numbers, ends, reasons if ends else {**reasons, "interval": row.interval.reasons["qwk"]}
-
-    own, ends, reasons = score(one.strategy)
-    group_only = None
-    if one.group_only is not None:
-        alone, its_ends, why = score(one.group_only)
-        group_only = {"column": subject.cluster, "qwk": alone["qwk"], "interval": its_ends}
-        reasons |= {f"group_only.{key}": text for key, text in why.items()}
-    majority, _, why = score(one.majority)
-    reasons |= {f"majority.{key}": text for key, text in why.items() if key in majority}
-    return Rung(
-        protocol=name, scored=scored, n=len(keep), interval=ends, interval_groups=unit, group_only=group_only, majority=majority,
-        reasons=reasons, **own,
-    )  # fmt: skip
-
-
-def _listed(ends: Ends | None) -> list[float] | None:
-    return None if ends is None else list(ends)

@@ -1,4 +1,4 @@
-"""From a ladder to what the verdict reads: drops between rungs, what there is too little of, who cannot be kept apart."""
+"""From a ladder to what the verdict reads: drops between rungs, and what there is too little of."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from poise.heads.audit.chance import Chance, count_deals
-from poise.heads.audit.ladder import Climb, Ends, Rung, Subject
+from poise.heads.audit.ladder import Climb, Subject
+from poise.heads.audit.rungs import Ends, Rung
 from poise.heads.audit.verdict import (
     FEWEST_GROUPS,
     FEWEST_OF_LEVEL,
@@ -40,14 +41,17 @@ def read_case(subject: Subject, climbs: Sequence[Climb], rungs: Sequence[Rung], 
     -------
     Case
     """
-    made = [one for one in climbs if one.strategy is not None]
     on_originals = {rung.protocol: rung for rung in rungs if rung.scored == rungs[0].scored and rung.made}
     on_all = {rung.protocol: rung for rung in rungs if rung.scored != rungs[0].scored}
-    made = [one for one in made if str(one.protocol) in on_originals]
+    made = [one for one in climbs if one.strategy is not None and str(one.protocol) in on_originals]
+    scarce = _count_recordings(subject) or ([] if made else [_clause(climbs[0].reason)])
+    few = [] if scarce else _count_groups(subject, made[-1], on_originals[str(made[-1].protocol)])
+    if few:
+        made = [one for one in made if one.role != "speaker"]
     tested = chance is not None and chance.test is not None
     return Case(
-        readings=_read(subject, made, on_originals, on_all),
-        shortages=_find_shortages(subject, climbs, made, on_originals),
+        readings=[] if scarce else _read(subject, made, on_originals, on_all),
+        shortages=[*scarce, *few],
         hindrance=_find_hindrance(subject, climbs),
         speakers_known=subject.cluster == "speaker",
         p=(1.0 if chance.p is None else chance.p) if chance is not None and tested else None,
@@ -106,32 +110,33 @@ def _difference(first: NDArray[np.float64] | None, second: NDArray[np.float64] |
     return percentiles(defined) if 2 * len(defined) >= len(drawn) else None
 
 
-def _find_shortages(
-    subject: Subject, climbs: Sequence[Climb], made: Sequence[Climb], rungs: Mapping[str, Rung]
-) -> list[str]:
-    """What there is too little of for any verdict."""
+def _count_recordings(subject: Subject) -> list[str]:
+    """Of what there is too little for any verdict."""
     keep = subject.originals
-    n_groups = len(np.unique(subject.bound(subject.cluster)[keep]))
     n_levels = int(np.count_nonzero(np.bincount(subject.manifest.labels[keep]) >= FEWEST_OF_LEVEL))
     found = []
-    if n_groups < FEWEST_GROUPS:
-        found.append(f"{_count(n_groups, subject.cluster)}, where {FEWEST_GROUPS} or more are needed")
     if len(keep) < FEWEST_RECORDINGS:
         found.append(f"{_count(len(keep), 'original recording')}, where {FEWEST_RECORDINGS} or more are needed")
     if n_levels < 2:
         found.append(f"{_count(n_levels, 'level')} with {FEWEST_OF_LEVEL} recordings or more, where 2 are needed")
-    if found:
-        return found
-    if not made:
-        return [climbs[0].reason.split(". ")[0].rstrip(".")]
-    ways = count_deals(subject, made[-1].role)
+    return found
+
+
+def _count_groups(subject: Subject, hardest: Climb, rung: Rung) -> list[str]:
+    """Of what there is too little for a verdict on the hardest rung."""
+    column = subject.cluster
+    n_named = len(np.unique(subject.manifest.groups(column)[subject.originals]))
+    n_groups = len(np.unique(subject.bound(column)[subject.originals]))
+    if n_groups < FEWEST_GROUPS:
+        bound = f" that copies bind into {_count(n_groups, 'group')}" if n_groups < n_named else ""
+        return [f"{_count(n_named, column)}{bound}, where {FEWEST_GROUPS} or more are needed"]
+    ways = count_deals(subject, hardest.role)
     if ways < FEWEST_WAYS:
         return [
-            f"the labels of {_count(n_groups, subject.cluster)} can be dealt out in {_count(ways, 'way')} only, where "
+            f"the labels of {_count(n_groups, column)} can be dealt out in {_count(ways, 'way')} only, where "
             f"{FEWEST_WAYS} or more are needed to tell anything from chance"
         ]
-    last = rungs[str(made[-1].protocol)]
-    return [] if last.interval else [f"{last.protocol} has no interval, as {last.reasons.get('interval', 'it failed')}"]
+    return [] if rung.interval else [f"{rung.protocol} has no interval, as {rung.reasons['interval']}"]
 
 
 def _find_hindrance(subject: Subject, climbs: Sequence[Climb]) -> str:
@@ -139,7 +144,12 @@ def _find_hindrance(subject: Subject, climbs: Sequence[Climb]) -> str:
     if subject.manifest.speakers is None:
         others = ", ".join(subject.manifest.extra)
         return f"the manifest has no column 'speaker'{f' (it has: {others})' if others else ''} that says who speaks"
-    return next((one.reason.split(". ")[0].rstrip(".") for one in climbs if one.role == "speaker"), "")
+    return next((_clause(one.reason) for one in climbs if one.role == "speaker"), "")
+
+
+def _clause(text: str) -> str:
+    """The first sentence, without its full stop."""
+    return text.split(". ", maxsplit=1)[0].rstrip(".")
 
 
 def _count(n: int, what: str) -> str:

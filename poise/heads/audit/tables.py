@@ -23,7 +23,7 @@ class GroupTable:
     counts : tuple of tuple of int
         Recordings of each group (row) with each level (column).
     cramers_v : float or None
-        Association of group and level, corrected for chance: 0 none, 1 the group gives the level away.
+        Association of group and level, corrected for chance: 0 none, near 1 the group gives the level away.
     single_level : tuple of str
         Groups with two or more recordings, all of one level.
     reason : str

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from poise.heads.audit.ladder import Ends, Role
+from poise.heads.audit.ladder import Role
+from poise.heads.audit.rungs import Ends
 
 Verdict = Literal["supported", "leakage", "confounded", "no evidence", "too little data"]
 VERDICTS: tuple[Verdict, ...] = ("supported", "leakage", "confounded", "no evidence", "too little data")
@@ -56,6 +57,11 @@ class Reading:
         """Whether the interval lies above chance."""
         return _above(self.interval)
 
+    @property
+    def group_does_as_well(self) -> bool:
+        """Whether the group alone is above chance, and not clearly worse than the strategy."""
+        return _above(self.group_only_interval) and not _above(self.lead)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
@@ -64,7 +70,7 @@ class Case:
     Attributes
     ----------
     readings : sequence of Reading
-        Rungs that could be made, the easiest first.
+        Rungs that could be made, the easiest first; without the one by speaker where there are too few of them.
     shortages : sequence of str
         What there is too little of, each with its number.
     hindrance : str
@@ -90,6 +96,14 @@ class Case:
         return self.readings[-1]
 
     @property
+    def copies_leak(self) -> bool:
+        """Whether copies alone carried the signal, which shows however few speakers there are."""
+        if len(self.readings) < 2 or self.hardest.role != "source" or self.hardest.has_signal:
+            return False
+        easier = self.readings[-2]
+        return easier.has_signal and _above(easier.drop)
+
+    @property
     def beats_chance(self) -> bool:
         """Whether the hardest rung has signal, and labels dealt out again hardly ever do as well."""
         return self.hardest.has_signal and (self.p is None or self.p <= LARGEST_P)
@@ -101,13 +115,13 @@ def decide(case: Case) -> tuple[Verdict, str]:
     A drop from one rung to the next is believed only where the interval of the difference lies above 0: of two
     figures that differ by chance, one may well be above chance and the other not.
     """
-    if case.shortages:
+    if case.shortages and not case.copies_leak:
         return "too little data", f"Too little data to tell: {'; '.join(case.shortages)}."
     if not case.beats_chance:
         return _explain_loss(case)
     if case.hardest.role == "speaker":
         return "supported", _say_supported(case)
-    if case.speakers_known and not _above(case.hardest.lead):
+    if case.speakers_known and case.hardest.group_does_as_well:
         return "confounded", _say_group_does_as_well(case)
     return "too little data", _say_people_unknown(case)
 
@@ -120,7 +134,7 @@ def _explain_loss(case: Case) -> tuple[Verdict, str]:
     last, taken = case.readings[lost[-1]], case.readings[lost[-1] + 1].role
     if taken == "source":
         return "leakage", _say_leakage(case, last, "it knew copies of what it had learnt from again")
-    if _above(last.group_only_interval):
+    if last.group_does_as_well:
         return "confounded", _say_confounded(case, last)
     alone = "" if last.group_only is None else f", though the speaker alone gets {say(last.group_only)}"
     return "leakage", _say_leakage(case, last, f"it knew recordings of the same speaker again{alone}")
@@ -133,9 +147,7 @@ def _say_supported(case: Case) -> str:
 
 def _say_no_evidence(case: Case) -> str:
     easier = [one for one in case.readings[:-1] if one.has_signal]
-    told = [
-        f" {_folds(one.role, capital=True)} say {say(one.qwk)}, but the difference may be chance." for one in easier
-    ]
+    told = [f" {_folds(one.role, capital=True)} say {say(one.qwk)}; the difference may be chance." for one in easier]
     return f"No evidence: {_at_hardest(case)}, {_as_chance(case)}.{told[0] if told else ''}"
 
 
@@ -147,7 +159,8 @@ def _say_leakage(case: Case, easier: Reading, cause: str) -> str:
 
 
 def _say_confounded(case: Case, easier: Reading) -> str:
-    first = case.readings[0] if case.readings[0].has_signal else easier
+    # the figure that is mostly told, where it can be told the same way
+    first = next(one for one in [*case.readings, easier] if one.has_signal and one.group_does_as_well)
     return (
         f"Confounded: {_folds(first.role)} say quadratic kappa {_told(first)}, but {_at_hardest(case, named=False)}, "
         f"{_as_chance(case)}; the speaker alone, without picture or sound, gets {say(first.group_only)}."

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +13,7 @@ from poise.manifest import Manifest
 from poise.store.bags import Bags
 
 NAMES = ("low", "moderate", "high")
-DIM = 32
+DIM = 96
 
 
 def make_case(
@@ -72,74 +74,58 @@ def deal(counts: list[int], random: np.random.Generator) -> NDArray[np.int64]:
     return random.permutation(np.repeat(np.arange(len(counts)), counts))
 
 
-def draw(kind: str, seed: int) -> tuple[Bags, Manifest]:
-    """One draw of a kind of recordings."""
+def make_kind(kind: str, seed: int) -> tuple[Bags, Manifest]:
+    """One draw of a kind of recordings; of eight speakers, if nothing else is said."""
     random = np.random.default_rng([seed, 1])
-    eight, forty_two = np.arange(48) % 8, np.arange(42) % 7
-    dice, thirds = deal([16, 16, 16], random), deal([14, 14, 14], random)
-    match kind:
-        case "noise with copies":
-            return make_case(speakers=forty_two, labels=thirds, n_copies=37, seed=seed)
-        case "noise with copies, nobody named":
-            return make_case(labels=thirds, n_copies=37, seed=seed)
-        case "noise with undeclared copies":
-            return make_case(speakers=forty_two, labels=thirds, n_copies=37, declared=False, seed=seed)
-        case "level is the speaker":
-            people = np.arange(60) % 12
-            return make_case(speakers=people, labels=random.permutation(np.arange(12) % 3)[people], seed=seed)
-        case "level is one of four speakers":
-            return make_case(speakers=np.arange(48) % 4, labels=np.array([0, 1, 2, 1])[np.arange(48) % 4], seed=seed)
-        case "level leans on the speaker":
-            own = random.permutation(np.arange(8) % 3)[eight]
-            return make_case(speakers=eight, labels=np.where(random.random(48) < 0.75, own, dice), seed=seed)
-        case "signal within speakers":
-            return make_case(speakers=eight, labels=dice, signal=1.5, seed=seed)
-        case "signal with copies":
-            return make_case(speakers=forty_two, labels=thirds, n_copies=37, signal=1.5, seed=seed)
-        case "weak signal":
-            return make_case(speakers=eight, labels=dice, signal=0.5, seed=seed)
-        case "noise":
-            return make_case(speakers=eight, labels=dice, seed=seed)
-        case "three speakers":
-            return make_case(speakers=np.arange(48) % 3, labels=dice, signal=1.5, seed=seed)
-        case "signal, nobody named":
-            return make_case(labels=dice, signal=1.5, seed=seed)
-        case "noise, nobody named":
-            return make_case(labels=dice, seed=seed)
-        case "signal, a speaker for each recording":
-            return make_case(speakers=np.arange(48), labels=dice, signal=1.5, seed=seed)
-        case "noise, a speaker for each recording":
-            return make_case(speakers=np.arange(48), labels=dice, seed=seed)
-        case "signal, unbalanced":
-            return make_case(speakers=eight, labels=deal([33, 10, 5], random), signal=2.0, seed=seed)
-        case "noise, unbalanced":
-            return make_case(speakers=eight, labels=deal([33, 10, 5], random), seed=seed)
-        case "signal, two levels":
-            return make_case(speakers=eight, labels=deal([24, 24], random), signal=2.5, seed=seed)
-        case "noise, two levels":
-            return make_case(speakers=eight, labels=deal([24, 24], random), seed=seed)
-    raise ValueError(kind)
+    recipe = {"speakers": np.arange(48) % 8, **KINDS[kind][1](random)}
+    return make_case(seed=seed, **recipe)
 
 
-KINDS = {
-    "noise with copies": "leakage",
-    "noise with copies, nobody named": "leakage",
-    "noise with undeclared copies": "leakage",
-    "level is the speaker": "confounded",
-    "level is one of four speakers": "too little data",
-    "level leans on the speaker": "confounded",
-    "signal within speakers": "supported",
-    "signal with copies": "supported",
-    "weak signal": "",
-    "noise": "no evidence",
-    "three speakers": "too little data",
-    "signal, nobody named": "too little data",
-    "noise, nobody named": "no evidence",
-    "signal, a speaker for each recording": "supported",
-    "noise, a speaker for each recording": "no evidence",
-    "signal, unbalanced": "supported",
-    "noise, unbalanced": "no evidence",
-    "signal, two levels": "supported",
-    "noise, two levels": "no evidence",
+def _dice(random: np.random.Generator) -> dict[str, Any]:
+    return {"labels": deal([16, 16, 16], random)}
+
+
+def _copied(random: np.random.Generator) -> dict[str, Any]:
+    return {"speakers": np.arange(42) % 7, "labels": deal([14, 14, 14], random), "n_copies": 37}
+
+
+def _leaning(random: np.random.Generator) -> dict[str, Any]:
+    own, dice = random.permutation(np.arange(8) % 3)[np.arange(48) % 8], deal([16, 16, 16], random)
+    return {"labels": np.where(random.random(48) < 0.75, own, dice)}
+
+
+def _of_twelve(random: np.random.Generator) -> dict[str, Any]:
+    people = np.arange(60) % 12
+    return {"speakers": people, "labels": random.permutation(np.arange(12) % 3)[people]}
+
+
+def _of_four(_: np.random.Generator) -> dict[str, Any]:
+    people = np.arange(48) % 4
+    return {"speakers": people, "labels": np.array([0, 1, 2, 1])[people]}
+
+
+Recipe = Callable[[np.random.Generator], dict[str, Any]]
+SIGNAL = {"signal": 5.0}
+
+KINDS: dict[str, tuple[str, Recipe]] = {
+    "noise with copies": ("leakage", _copied),
+    "noise with copies, nobody named": ("leakage", lambda r: {**_copied(r), "speakers": None}),
+    "noise with undeclared copies": ("leakage", lambda r: {**_copied(r), "declared": False}),
+    "level is the speaker": ("confounded", _of_twelve),
+    "level is one of four speakers": ("too little data", _of_four),
+    "level leans on the speaker": ("confounded", _leaning),
+    "signal within speakers": ("supported", lambda r: {**_dice(r), **SIGNAL}),
+    "signal with copies": ("supported", lambda r: {**_copied(r), **SIGNAL}),
+    "weak signal": ("no evidence", lambda r: {**_dice(r), "signal": 2.0}),
+    "noise": ("no evidence", _dice),
+    "three speakers": ("too little data", lambda r: {**_dice(r), **SIGNAL, "speakers": np.arange(48) % 3}),
+    "signal, nobody named": ("too little data", lambda r: {**_dice(r), **SIGNAL, "speakers": None}),
+    "noise, nobody named": ("no evidence", lambda r: {**_dice(r), "speakers": None}),
+    "signal, each its own speaker": ("supported", lambda r: {**_dice(r), **SIGNAL, "speakers": np.arange(48)}),
+    "noise, each its own speaker": ("no evidence", lambda r: {**_dice(r), "speakers": np.arange(48)}),
+    "signal, unbalanced": ("supported", lambda r: {"labels": deal([33, 10, 5], r), **SIGNAL}),
+    "noise, unbalanced": ("no evidence", lambda r: {"labels": deal([33, 10, 5], r)}),
+    "signal, two levels": ("supported", lambda r: {"labels": deal([24, 24], r), **SIGNAL}),
+    "noise, two levels": ("no evidence", lambda r: {"labels": deal([24, 24], r)}),
 }
-"""What each kind should mostly be called; the verdict on a weak signal may go either way."""
+"""What each kind should mostly be called, and how it is made."""
