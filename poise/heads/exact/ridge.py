@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from poise.heads.exact.one_score import fit_one_score, prior_cuts
 
-_SLOPE_PENALTY = 0.01
+SLOPE_PENALTY = 0.01
 
 
 def fit_ridge_scores(
@@ -79,7 +79,7 @@ def fit_cutpoints(
         Level k is exceeded with the probability ``sigmoid(slope * score - cuts[k])``.
     """
     found = fit_one_score(
-        "cumulative", scores[:, None], ranks[None], weights[None], np.array([_SLOPE_PENALTY]), n_levels=n_levels
+        "cumulative", scores[:, None], ranks[None], weights[None], np.array([SLOPE_PENALTY]), n_levels=n_levels
     )
     if found.coef[0, 0] > 0:
         return float(found.coef[0, 0]), found.cuts[0]

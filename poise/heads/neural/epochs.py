@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from poise.heads.metrics import ranked_probability
 from poise.heads.neural.cutpoints import Cutpoints, fit_cutpoints_of
 from poise.heads.neural.packing import Rows, pack
-from poise.heads.neural.sides import Case, inner_cases, plan_stacks, prepare_case
+from poise.heads.neural.sides import Case, inner_cases, plan_stacks, prepare_case, step_cells
+from poise.heads.neural.threads import threads_for
 from poise.heads.neural.training import Stack
 from poise.heads.ordinal import decode_logits, n_outputs
 from poise.heads.parameters import HeadSettings
@@ -63,7 +64,8 @@ def choose_epochs(problems: Sequence[Problem], settings: HeadSettings) -> list[C
         return [Choice(epochs=fixed, losses=np.zeros(0)) for _ in problems]
     tried = np.arange(1, MOST_EPOCHS + 1) if given is None else np.array([fixed])
     cases = [inner_cases(problem) for problem in problems]
-    logits = iter(_hold_out([case for own in cases for case in own], settings, tried))
+    with threads_for(step_cells(problems, settings)):
+        logits = iter(_hold_out([case for own in cases for case in own], settings, tried))
     choices = []
     for problem, own in zip(problems, cases, strict=True):
         shape = (len(tried), settings["n_seeds"], len(problem.ranks), n_outputs(settings.head, problem.n_classes))

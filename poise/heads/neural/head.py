@@ -17,6 +17,7 @@ from poise.heads.neural.forward import forward, look
 from poise.heads.neural.packing import Batch, pack
 from poise.heads.neural.reduction import Reduction
 from poise.heads.neural.sides import reduce_rows
+from poise.heads.neural.threads import threads_for
 from poise.heads.ordinal import decode_logits
 from poise.heads.parameters import HeadSettings
 from poise.heads.problem import even_shares
@@ -95,20 +96,43 @@ class NetworkHead:
         Computed in float64, so that it does not depend on which recordings are predicted together.
         """
         weights = self._exact_weights()
-        said = [forward(weights, batch) for _, batch in self._batches(inputs)]
+        with threads_for(self._cells(inputs)):
+            said = [forward(weights, batch) for _, batch in self._batches(inputs)]
         return torch.cat(said, dim=2).transpose(1, 2).numpy()
 
     def attention(self, inputs: Bags) -> dict[str, NDArray[np.float64]]:
-        """Share of each row in its recording's prediction, the mean over networks."""
-        shares = even_shares(inputs)
-        weights = self._exact_weights()
-        for recordings, batch in self._batches(inputs):
-            for name, share in look(weights, batch).items():
-                block = inputs.modalities[name]
-                rows = slice(block.offsets[recordings.start], block.offsets[recordings.stop])
-                there = block.present[recordings] if batch.blocks[name].slots is None else slice(rows.stop - rows.start)
-                shares[name][rows] = share.mean(dim=0).numpy()[there]
+        """Share of each row in its recording's prediction, the mean over networks.
+
+        None for a block that no training recording had, if the recording has another.
+        """
+        shares, weights = self._first_shares(inputs), self._exact_weights()
+        with threads_for(self._cells(inputs)):
+            for recordings, batch in self._batches(inputs):
+                for name, share in look(weights, batch).items():
+                    if not self.reductions[name].n_components:
+                        continue
+                    pooled = batch.blocks[name].slots is not None
+                    block, own = inputs.modalities[name], share.mean(dim=0).numpy()
+                    rows = slice(block.offsets[recordings.start], block.offsets[recordings.stop])
+                    shares[name][rows] = own[: rows.stop - rows.start] if pooled else own[block.present[recordings]]
         return shares
+
+    def _first_shares(self, inputs: Bags) -> dict[str, NDArray[np.float64]]:
+        """Even shares, but 0 for what the networks pass over."""
+        shares = even_shares(inputs)
+        known = [block.present for name, block in inputs.modalities.items() if self.reductions[name].n_components]
+        for name, block in inputs.modalities.items():
+            if not self.reductions[name].n_components:
+                shares[name][np.repeat(np.any(known, axis=0), block.n_clips)] = 0
+        return shares
+
+    @property
+    def _cells_of_clip(self) -> int:
+        return len(self.weights["out.bias"]) * (self.architecture.attention_dim + self.architecture.hidden + 64)
+
+    def _cells(self, inputs: Bags) -> int:
+        n_clips = sum(len(block.values) for block in inputs.modalities.values())
+        return min(n_clips * self._cells_of_clip, _BATCH_CELLS)
 
     def _exact_weights(self) -> dict[str, torch.Tensor]:
         return {name: weight.double() for name, weight in self.weights.items()}
@@ -116,8 +140,7 @@ class NetworkHead:
     def _batches(self, inputs: Bags) -> Iterator[tuple[slice, Batch]]:
         """Runs of recordings, short enough that what is computed between fits into memory."""
         n_clips = np.sum([block.n_clips for block in inputs.modalities.values()], axis=0)
-        per_clip = self.weights["out.bias"].shape[0] * (self.architecture.attention_dim + self.architecture.hidden + 64)
-        number = np.cumsum(n_clips) * per_clip // _BATCH_CELLS
+        number = np.cumsum(n_clips) * self._cells_of_clip // _BATCH_CELLS
         edges = [0, *(np.flatnonzero(np.diff(number)) + 1).tolist(), len(inputs)]
         for first, last in zip(edges[:-1], edges[1:], strict=True):
             part = slice(first, last)

@@ -6,8 +6,7 @@ long.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,8 +18,9 @@ from poise.heads.inputs import Shapes
 from poise.heads.neural.cutpoints import fit_cutpoints_of
 from poise.heads.neural.epochs import Choice, choose_epochs
 from poise.heads.neural.head import NetworkHead
-from poise.heads.neural.sides import Prepared, plan_stacks, prepare_case, whole_case
-from poise.heads.neural.training import FULL_BATCH, Stack
+from poise.heads.neural.sides import Prepared, plan_stacks, prepare_case, step_cells, whole_case
+from poise.heads.neural.threads import threads_for
+from poise.heads.neural.training import Stack
 from poise.heads.parameters import HeadSettings
 from poise.heads.problem import Fit, Problem
 from poise.heads.state import check_learnt
@@ -49,8 +49,7 @@ def fit_networks(problems: Sequence[Problem], settings: HeadSettings) -> list[Fi
     for n_classes in sorted({problem.n_classes for problem in problems}):
         places = [place for place, problem in enumerate(problems) if problem.n_classes == n_classes]
         own = [problems[place] for place in places]
-        small = max(len(problem.ranks) for problem in own) <= FULL_BATCH
-        with _one_thread() if small else nullcontext():
+        with threads_for(step_cells(own, settings)):
             fits |= dict(zip(places, _fit_alike(own, settings), strict=True))
     return [fits[place] for place in range(len(problems))]
 
@@ -110,14 +109,3 @@ def _finish(
         (cutpoints,) = fit_cutpoints_of(scores[None], counted.ranks, counted.weights, problem.n_classes)
         head = replace(head, cutpoints=cutpoints)
     return Fit(head=head, held_out=choice.held_out)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Small steps lose more to handing work between threads than they gain."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -169,7 +169,7 @@ def _cut(lengths: NDArray[np.int64]) -> list[tuple[int, int]]:
         return [(0, len(lengths))]
     edges = [0]
     while edges[-1] < len(lengths):
-        edges.append(int(np.searchsorted(-lengths, -(lengths[edges[-1]] // 2), side="left")) or len(lengths))
+        edges.append(int(np.searchsorted(-lengths, -(lengths[edges[-1]] // 2), side="left")))
     return list(zip(edges[:-1], edges[1:], strict=True))
 
 

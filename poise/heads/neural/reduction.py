@@ -107,7 +107,7 @@ class Reduction:
         n, n_layers = len(values), self.n_layers or 1
         found = np.empty((n, n_layers, self.n_components), dtype=dtype)
         center, axes = (array.astype(dtype) for array in (self.projection.center, self.projection.components))
-        for piece in _pieces(values.reshape(n, -1)):
+        for piece in _pieces(values.reshape(n, n_layers * self.dim)):
             rows = _transform(self.standardiser, values[piece].reshape(-1, n_layers * self.dim)).astype(dtype)
             rows = rows.reshape(-1, self.dim) - center
             found[piece] = (rows @ axes).reshape(-1, n_layers, self.n_components)

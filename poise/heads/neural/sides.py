@@ -12,13 +12,13 @@ from poise.heads.inner import inner_folds
 from poise.heads.neural.architecture import Architecture
 from poise.heads.neural.packing import Rows
 from poise.heads.neural.reduction import Reduction
-from poise.heads.neural.training import FULL_BATCH, Side
+from poise.heads.neural.training import BATCH, FULL_BATCH, Side
 from poise.heads.parameters import LEARNT_POOLINGS, HeadSettings
 from poise.heads.problem import Problem
 from poise.store.bags import Bags
 
 COMPONENTS = 64
-_STACK_CELLS = 1 << 21
+_STACK_CELLS = 1 << 23
 """Weights and activations of a stack that still lie near the processor; more of them are trained stack after stack."""
 
 
@@ -62,6 +62,13 @@ class Prepared:
 def whole_case(problem: Problem) -> Case:
     """All recordings that count."""
     return Case(problem=problem, train=np.flatnonzero(problem.weights > 0), test=np.zeros(0, dtype=np.int64), number=0)
+
+
+def step_cells(problems: Sequence[Problem], settings: HeadSettings) -> int:
+    """About how many numbers the networks of the largest problem hold in a step of training."""
+    largest = max(map(whole_case, problems), key=lambda case: case.cells(settings))
+    n = len(largest.train)
+    return largest.cells(settings) * settings["n_seeds"] // (1 if n <= FULL_BATCH else n // BATCH)
 
 
 def inner_cases(problem: Problem) -> list[Case]:
