@@ -11,7 +11,7 @@ TARGET = Path(__file__).with_name("cli.md")
 HEAD = """# Command line
 
 Progress and notes go to stderr, the result to stdout; `--json` prints exactly one JSON document. Exit codes:
-0 done, 1 failed, 2 the command line is wrong,
+0 done, 1 failed (`audit`: any verdict but `supported`), 2 the command line is wrong,
 3 finished but some recordings failed (`extract`: more than `--max-failures`; `augment`: a copy could not be rendered).
 
 This page is made from the help pages: `python docs/make_cli.py`.
@@ -24,7 +24,9 @@ A number that is undefined is null; the reason stands beside it. Keys may be add
 |---|---|
 | `extract` | `{"stored", "already", "partial", "failed", "outcomes": [{"path", "key", "outcome", "reason", "n_clips", "flags", "attempts"}], "seconds", "waiting_s", "n_clips_encoded", "feature_sets", "stale": [{"path", "key"}]}` |
 | `augment` | `{"out", "seed", "rows", "added", "classes": [{"label", "originals", "copies_before", "copies_added", "total", "copy_share"}], "warnings", "rendered": [{"path", "file"}], "failed": [{"path", "reason"}]}` |
-| `compare` | `{"leaderboard": [{"strategy", "protocol", "scored", "n", "baseline", "metrics", "interval", "fold_mean", "fold_std", "seconds", "reasons"}], "comparisons", "audit", "audit_reason", "study", "warnings", "label_names", "interval_groups", "splits", "repeats", "seed"}`; metrics are `qwk`, `accuracy`, `balanced_accuracy`, `macro_f1`, `mae`, `spearman`, `log_loss`, `rps`, `ece` |
+| `compare` | `{"leaderboard": [{"strategy", "protocol", "scored", "n", "baseline", "metrics", "interval", "fold_mean", "fold_std", "by_group", "reliability", "conformal", "seconds", "reasons"}], "comparisons": [{"protocol", "scored", "metric", "a", "b", "difference", "interval", "p", "p_corrected", "n_compared", "corrected_t"}], "audit", "learning_curve", "study", "warnings", "label_names", "interval_groups", "splits", "repeats", "seed", "settings"}`; metrics are `qwk`, `accuracy`, `balanced_accuracy`, `macro_f1`, `mae`, `spearman`, `log_loss`, `rps`, `ece` |
+| `audit` | `{"verdict": "supported\|leakage\|confounded\|no evidence\|too little data", "sentence", "ladder": [{"protocol", "scored", "n", "qwk", "accuracy", "interval", "group_only", "majority", "reasons"}], "findings", "warnings", "evidence"}` |
+| `report` | `{"report", "verdict", "sections": [{"name", "title", "shown", "reason"}]}` |
 | `train` | `{"model", "strategy", ...}` and what `compare` prints |
 | `predict` | `[{"path", "label", "proba": {name: p}, "trusted", "doubts", "flags", "clips": [{"start_s", "end_s", "attention", "proba"}], "seconds"}]`; a file that failed has `"label": null` and `"error"` |
 | `store ls` | `{"feature_sets": [{"name", "modality", "dim", "n_layers", "n_recordings", "n_clips", "n_missing", "n_failed", "fingerprint", "imported"}]}` |
