@@ -67,3 +67,25 @@ def test_choosing_the_penalty_inside_each_fold_costs_nothing_and_pays():
     assert 0.27 < noise[0] < 0.39
     signal = measure([LINEAR, NESTED], "group:source:5", seeds=range(12), signal=2.0)
     assert signal[NESTED][0] > signal[LINEAR][0] + 0.02
+
+
+@pytest.mark.slow
+def test_choosing_the_epoch_on_the_scored_fold_finds_something_in_noise():
+    """The best of a few epochs on each scored fold is far above chance; epochs chosen on inner groups are at chance."""
+    tried = [f"mean/mid/softmax:n_seeds=1,epochs={epochs}" for epochs in (2, 4, 8, 16, 30, 45, 60, 80, 100)]
+    best, honest = [], []
+    for seed in range(12):
+        bags, manifest = make_leaky(seed=seed, random_labels=True)
+        folds = make_folds(Protocol.parse("group:source:5"), manifest, seed=seed)
+
+        def predict(name: str, bags=bags, manifest=manifest, folds=folds) -> np.ndarray:
+            out = cross_validate(
+                Strategy.parse(name), bags, manifest.labels, folds, n_classes=3, groups=manifest.sources
+            )
+            return out.predicted[0] == manifest.labels
+
+        right = np.stack([predict(name) for name in tried])  # (n_tried, n_recordings)
+        best.append(sum(right[:, fold.test].sum(axis=1).max() for fold in folds) / len(manifest))
+        honest.append(predict("mean/mid/softmax:n_seeds=1").mean())
+    assert 0.42 < np.mean(best) < 0.50
+    assert 0.27 < np.mean(honest) < 0.39
