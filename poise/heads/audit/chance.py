@@ -25,8 +25,10 @@ N_AXES = 64
 PENALTY = 0.1
 """Of the test, where the strategy names none. With a stronger one the median level is all that a head ever says."""
 
-_MOST_ROWS_DEALT = 2_000_000
+_MOST_ROWS_DEALT = 400_000
 _FEWEST_DEALS = 199
+_DEALS_PER_STRATEGY = 20
+"""With fewer, no p times the number of strategies tried can come down to 0.05."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -76,7 +78,7 @@ def permute(subject: Subject, role: Role, *, n_permutations: int, n_tried: int) 
     role : {"random", "source", "speaker"}
         What the rung keeps apart.
     n_permutations : int
-        0 for none; fewer are done with more than 2,000 recordings.
+        0 for none. With more than 400 recordings fewer are done, with more than 50 strategies tried more.
     n_tried : int
         Strategies that were tried, of which this one was picked.
 
@@ -102,7 +104,7 @@ def permute(subject: Subject, role: Role, *, n_permutations: int, n_tried: int) 
         ~subject.manifest.is_copy[subject.rows],
         family=cast("Family", strategy.head),
         penalty=_penalty_of(subject.strategy, strategy),
-        n_permutations=min(n_permutations, max(_FEWEST_DEALS, _MOST_ROWS_DEALT // len(X))),
+        n_permutations=_count_deals(len(X), n_permutations, n_tried),
         seed=subject.contest.seed,
     )
     p = None if test.p is None else min(1.0, test.p * n_tried)
@@ -135,6 +137,11 @@ def count_deals(subject: Subject, role: Role) -> int:
     """In how many ways the labels can be dealt out at a rung, counted to a billion."""
     groups, sources = dealt_by(subject, role)
     return count_ways(subject.manifest.labels[subject.rows], groups, sources)
+
+
+def _count_deals(n_rows: int, asked: int, n_tried: int) -> int:
+    affordable = max(_FEWEST_DEALS, _MOST_ROWS_DEALT // n_rows)
+    return max(_DEALS_PER_STRATEGY * n_tried, min(asked, affordable))
 
 
 def _penalty_of(strategy: Strategy, tested: Strategy) -> float:

@@ -185,7 +185,7 @@ def _at_hardest(case: Case, *, named: bool = True) -> str:
     """Where the hardest rung stands, its kappa and its interval."""
     where = {
         "speaker": "on speakers it has not heard",
-        "source": "on recordings it has no copy of",
+        "source": "where copies stay with their source",
         "random": "under random folds",
     }[case.hardest.role]
     kappa = "quadratic kappa is" if named else "it is"

@@ -227,12 +227,13 @@ def test_recordings_without_a_modality_are_left_out():
 def test_p_is_corrected_for_the_strategies_that_were_tried():
     """Picking the best of many finds something in noise."""
     bags, manifest = make_kind("signal within speakers", 1)
-    alone, many = (look(bags, manifest, n_tried=n) for n in (1, 40))
+    alone, many = (look(bags, manifest, n_tried=n) for n in (1, 10))
     assert alone.verdict == "supported"
-    assert many.evidence["permutation"]["p"] == alone.evidence["permutation"]["p"]
-    assert many.evidence["permutation"]["p_corrected"] > 0.05
-    assert many.verdict == "no evidence"
-    assert "corrected for 40 strategies tried" in many.sentence
+    tested = many.evidence["permutation"]
+    assert tested["n_permutations"] == 200  # with 60, no p could be small enough
+    assert tested["p_corrected"] == pytest.approx(10 * tested["p"])
+    assert "corrected for 10 strategies tried" in many.sentence
+    assert any("for 10 strategies tried" in text for text in many.findings)
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,7 @@ def test_lost_where_copies_stay_with_their_source_is_leakage():
     last = replace(lost, drop=None)
     verdict, sentence = judge(RANDOM, last, speakers_known=False)
     assert verdict == "leakage"
-    assert "on recordings it has no copy of it is 0.02 (95 % interval -0.20 to 0.20)" in sentence
+    assert "where copies stay with their source it is 0.02 (95 % interval -0.20 to 0.20)" in sentence
 
 
 @pytest.mark.parametrize(
