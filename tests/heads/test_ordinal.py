@@ -12,10 +12,12 @@ from poise.heads.ordinal import (
     decode_logits,
     decode_median,
     n_outputs,
+    prior_logits,
     proba_from_cumulative,
     sigmoid,
     softmax,
 )
+from poise.heads.parameters import NEURAL_HEADS
 
 K = 4
 
@@ -31,10 +33,12 @@ def reference(head: str, logits: torch.Tensor, ranks: torch.Tensor) -> torch.Ten
         return losses.coral_loss(logits, dataset.levels_from_labelbatch(ranks, K, dtype=torch.float64))
     if head == "corn":
         return losses.corn_loss(logits, ranks, K)
+    if head == "regression":
+        return torch.nn.functional.mse_loss(logits[:, 0], ranks.double())
     return torch.nn.functional.cross_entropy(logits, ranks)
 
 
-@pytest.mark.parametrize("head", ["softmax", "coral", "corn"])
+@pytest.mark.parametrize("head", NEURAL_HEADS)
 def test_loss_equals_the_reference(head):
     """Each model of a stack has the loss that coral-pytorch, or torch, gives it alone."""
     logits, ranks = draw(head)
@@ -43,7 +47,31 @@ def test_loss_equals_the_reference(head):
     torch.testing.assert_close(ours, expected, rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("head", NEURAL_HEADS)
+def test_models_may_have_recordings_of_their_own(head):
+    """Ranks and weights for each side of a stack; a recording of the weight 0 is padding."""
+    logits, ranks = draw(head)
+    sides = torch.stack([ranks, ranks.flip(0)])
+    weights = torch.ones(2, 30, dtype=torch.float64)
+    weights[1, 20:] = 0
+    stack = torch.stack([logits, logits + 0.1])  # (n_sides, n_seeds, n_recordings, n_outputs)
+    found = compute_loss(head, stack, sides[:, None], weights[:, None])
+    expected = torch.stack([reference(head, one, ranks) for one in stack[0]])
+    torch.testing.assert_close(found[0], expected, rtol=0, atol=1e-12)
+    expected = torch.stack([reference(head, one[:20], sides[1, :20]) for one in stack[1]])
+    torch.testing.assert_close(found[1], expected, rtol=0, atol=1e-12)
+
+
 @pytest.mark.parametrize("head", ["softmax", "coral", "corn"])
+def test_first_logits_say_the_label_distribution(head):
+    """Whatever the features, a network begins at the prior; a level that is missing does not make it infinite."""
+    ranks, weights = np.array([0, 0, 1, 3]), np.array([1.0, 2.0, 3.0, 4.0])
+    proba = decode_logits(head, prior_logits(head, ranks, weights, K))
+    np.testing.assert_allclose(proba, [0.3, 0.3, 0.0, 0.4], atol=2e-3)
+    assert prior_logits("regression", ranks, weights, K) == pytest.approx([1.5], abs=1e-3)
+
+
+@pytest.mark.parametrize("head", NEURAL_HEADS)
 def test_weight_of_two_equals_standing_there_twice(head):
     """Weights come before the head's own normaliser."""
     logits, ranks = draw(head)

@@ -59,7 +59,7 @@ class Architecture:
         return 1 if self.head == "coral" else n_outputs(self.head, self.n_classes)
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shape of every weight, outputs first; what begins with ``out.bias`` or ends with ``bias`` starts at a value."""
+        """Shape of every weight, without the axis of models."""
         found: dict[str, tuple[int, ...]] = {}
         width = self.hidden or self.n_scores
         for block, (n_layers, dim) in self.seen.items():

@@ -1,4 +1,4 @@
-"""From the score of a regression to probabilities: a softness and cutpoints, learnt where the score had not been fitted."""
+"""From the score of a regression to probabilities: a slope and cutpoints, learnt where the score had not been fitted."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ class Cutpoints:
         slope, cuts = get_array(arrays, "slope", (1,)), get_array(arrays, "cuts", (n_classes - 1,))
         if slope[0] < 0 or (np.diff(cuts) < 0).any():
             raise BundleError(
-                f"The model's cutpoints are {cuts.tolist()} with the slope {slope[0]}, expected rising ones and a slope "
-                "from 0 on. Train it again."
+                f"The model's cutpoints are {cuts.tolist()} with the slope {slope[0]}, expected rising ones and a "
+                "slope from 0 on. Train it again."
             )
         return cls(slope=float(slope[0]), cuts=cuts)
 
@@ -72,7 +72,9 @@ def fit_cutpoints_of(
     for first in range(0, len(scores), size):
         own = scores[first : first + size]
         # all scores are rows of one column, of which each model weighs its own
-        shares = np.kron(np.eye(len(own)), weights)  # (n_scores, n_scores * n_recordings)
+        shares: NDArray[np.float64] = np.kron(np.eye(len(own)), weights).astype(
+            np.float64
+        )  # (n_scores, n_scores * n_recordings)
         penalties = np.full(len(own), SLOPE_PENALTY)
         models = fit_one_score(
             "cumulative",

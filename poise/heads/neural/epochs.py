@@ -107,7 +107,7 @@ def _watch(stack: Stack, tests: Sequence[Mapping[str, Rows]], tried: NDArray[np.
 
 def _choose(problem: Problem, outputs: NDArray[np.float32], head: str, tried: NDArray[np.int64]) -> Choice | None:
     """The best epoch for outputs of shape (n_epochs, n_seeds, n_recordings, n_outputs); None where none can be told."""
-    seen = np.isfinite(outputs).all(axis=(1, 3))  # (n_epochs, n_recordings)
+    seen = np.asarray(np.isfinite(outputs).all(axis=(1, 3)))  # (n_epochs, n_recordings)
     told = np.flatnonzero(seen.any(axis=0) & (problem.weights > 0))
     # an epoch in which a training had run away is none to choose
     sane = np.flatnonzero(seen[:, told].all(axis=1))

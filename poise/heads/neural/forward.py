@@ -58,7 +58,8 @@ def look(weights: Weights, batch: Batch) -> dict[str, torch.Tensor]:
     for name, own in within.items():
         slots = batch.blocks[name].slots
         if own is not None and slots is not None:
-            counts = torch.tensor([width for _, n, width in slots.buckets for _ in range(n)], device=own.device)
+            widths = [width for _, n, width in slots.buckets for _ in range(n)]
+            counts = torch.tensor(widths, dtype=torch.int64, device=own.device)
             of_slot = shares[name][:, slots.owners].repeat_interleave(counts, dim=1)
             of_slot = torch.cat([of_slot, of_slot.new_zeros((len(of_slot), 1))], dim=1)
             shares[name] = (own * of_slot)[:, slots.places]
@@ -118,7 +119,7 @@ def _pool(weights: Weights, name: str, block: Block, batch: Batch) -> tuple[torc
 
 
 def _score(weights: Weights, name: str, clips: torch.Tensor) -> torch.Tensor:
-    """How much each clip asks to be seen, shape (n_models, 1, n_clips): ``u . tanh(V x)``, with a gate times its sigmoid.
+    """Score of each clip, shape (n_models, 1, n_clips): ``u . tanh(V x)``, with a gate times ``sigmoid(U x)`` inside.
 
     Ilse, Tomczak, Welling (2018), Attention-based deep multiple instance learning, arXiv:1802.04712.
     """
@@ -158,8 +159,8 @@ def _attend(scores: torch.Tensor, slots: Slots, batch: Batch) -> tuple[torch.Ten
 def _join(weights: Weights, pooled: Mapping[str, torch.Tensor], batch: Batch) -> torch.Tensor:
     """Blocks added up, or weighed against each other by a gate; one that is missing takes no part.
 
-    The gate is that of Arevalo, Solorio, Montes-y-Gomez, Gonzalez (2017), Gated multimodal units for information fusion,
-    arXiv:1702.01992.
+    The gate is that of Arevalo, Solorio, Montes-y-Gomez, Gonzalez (2017), Gated multimodal units for information
+    fusion, arXiv:1702.01992.
     """
     entered = {
         name: _mask(affine(weights[f"{name}.weight"], columns, weights[f"{name}.bias"]), batch.blocks[name])
@@ -178,14 +179,11 @@ def _gates(weights: Weights, pooled: Mapping[str, torch.Tensor], batch: Batch) -
     (first, second), bias = pooled, weights["gate.bias"]
     sides = [_mask(affine(weights[f"{name}.gate"], pooled[name]), batch.blocks[name]) for name in (first, second)]
     share = torch.sigmoid(sides[0] + sides[1] + bias)
-    lacks_first, lacks_second = (
-        None if batch.blocks[name].present is None else _by_model(1 - batch.blocks[name].present, len(bias))
-        for name in (first, second)
-    )
-    if lacks_second is not None:
-        share = share + (1 - share) * lacks_second
-    if lacks_first is not None:
-        share = share * (1 - lacks_first)
+    lacks = [_lacks(batch.blocks[name], like=bias) for name in (first, second)]
+    if lacks[1] is not None:
+        share = share + (1 - share) * lacks[1]
+    if lacks[0] is not None:
+        share = share * (1 - lacks[0])
     return {first: share, second: 1 - share}
 
 
@@ -202,6 +200,11 @@ def _trust(weights: Weights, pooled: Mapping[str, torch.Tensor], batch: Batch) -
 
 def _mask(found: torch.Tensor, block: Block) -> torch.Tensor:
     return found if block.present is None else found * _by_model(block.present, len(found))
+
+
+def _lacks(block: Block, *, like: torch.Tensor) -> torch.Tensor | None:
+    """1 where a recording does not have a block, shape (n_models, 1, n_recordings); None where all do."""
+    return None if block.present is None else _by_model(1 - block.present, len(like))
 
 
 def _by_model(of_side: torch.Tensor, n_models: int) -> torch.Tensor:

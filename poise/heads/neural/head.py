@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -109,7 +110,7 @@ class NetworkHead:
         with threads_for(self._cells(inputs)):
             for recordings, batch in self._batches(inputs):
                 for name, share in look(weights, batch).items():
-                    if not self.reductions[name].n_components:
+                    if self.reductions[name].is_empty:
                         continue
                     pooled = batch.blocks[name].slots is not None
                     block, own = inputs.modalities[name], share.mean(dim=0).numpy()
@@ -120,9 +121,9 @@ class NetworkHead:
     def _first_shares(self, inputs: Bags) -> dict[str, NDArray[np.float64]]:
         """Even shares, but 0 for what the networks pass over."""
         shares = even_shares(inputs)
-        known = [block.present for name, block in inputs.modalities.items() if self.reductions[name].n_components]
+        known = [block.present for name, block in inputs.modalities.items() if not self.reductions[name].is_empty]
         for name, block in inputs.modalities.items():
-            if not self.reductions[name].n_components:
+            if self.reductions[name].is_empty:
                 shares[name][np.repeat(np.any(known, axis=0), block.n_clips)] = 0
         return shares
 
@@ -142,7 +143,7 @@ class NetworkHead:
         n_clips = np.sum([block.n_clips for block in inputs.modalities.values()], axis=0)
         number = np.cumsum(n_clips) * self._cells_of_clip // _BATCH_CELLS
         edges = [0, *(np.flatnonzero(np.diff(number)) + 1).tolist(), len(inputs)]
-        for first, last in zip(edges[:-1], edges[1:], strict=True):
+        for first, last in itertools.pairwise(edges):
             part = slice(first, last)
             rows = reduce_rows(inputs[part], self.reductions, dtype=np.float64)
             yield part, pack([rows], pools=self.architecture.attention_dim > 0)

@@ -6,6 +6,7 @@ One axis stands for the sides of a stack. Where they have different numbers of r
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -116,7 +117,7 @@ def pack(sides: Sequence[Mapping[str, Rows]], *, pools: bool, device: torch.devi
 
 def _pack_block(sides: Sequence[Rows], n: int, pools: bool, device: torch.device | None) -> Block:
     n_layers, dim = (max(side.values.shape[axis] for side in sides) for axis in (1, 2))
-    n_columns = max(1, max(len(side.values) for side in sides)) if pools else n
+    n_columns = max(1, *(len(side.values) for side in sides)) if pools else n
     columns = np.zeros((len(sides), n_layers, dim, n_columns), dtype=sides[0].values.dtype)
     present = np.zeros((len(sides), 1, n), dtype=columns.dtype)
     for place, side in enumerate(sides):
@@ -162,7 +163,7 @@ def _lay_out(sides: Sequence[Rows], columns: torch.Tensor, n: int) -> Slots:
 
 
 def _cut(lengths: NDArray[np.int64]) -> list[tuple[int, int]]:
-    """Runs of falling lengths in which the shortest is more than half of the longest; one run if little is lost by it."""
+    """Runs of falling lengths, the shortest more than half of the longest; one run where little is lost by it."""
     if not len(lengths):
         return []
     if len(lengths) * lengths[0] < _EMPTY_SHARE * lengths.sum():
@@ -170,7 +171,7 @@ def _cut(lengths: NDArray[np.int64]) -> list[tuple[int, int]]:
     edges = [0]
     while edges[-1] < len(lengths):
         edges.append(int(np.searchsorted(-lengths, -(lengths[edges[-1]] // 2), side="left")))
-    return list(zip(edges[:-1], edges[1:], strict=True))
+    return list(itertools.pairwise(edges))
 
 
 _EMPTY_SHARE = 1.3

@@ -50,7 +50,7 @@ class Reduction:
     def fit(cls, values: NDArray[np.floating], weights: NDArray[np.float64], *, n_components: int) -> Reduction:
         """Learn from rows of shape (n_rows, [n_layers,] dim) with their weights, above 0, of shape (n_rows,).
 
-        Without rows there are no components.
+        Without rows nothing is learnt, and all vectors become 0.
         """
         if not len(values):
             return cls._of_nothing(values)
@@ -76,7 +76,7 @@ class Reduction:
             n_layers=values.shape[1] if values.ndim == 3 else None,
             dim=dim,
             standardiser=Standardiser.of_moments(nothing, nothing, nothing),
-            projection=Projection(center=np.zeros(dim, np.float32), components=np.zeros((dim, 0), np.float32)),
+            projection=Projection(center=np.zeros(dim, np.float32), components=np.zeros((dim, 1), np.float32)),
         )
 
     @classmethod
@@ -88,6 +88,11 @@ class Reduction:
             standardiser=Standardiser.from_arrays(part_of(arrays, "standardiser"), n_features=(n_layers or 1) * dim),
             projection=Projection.from_arrays(part_of(arrays, "projection"), n_features=dim),
         )
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there was nothing to learn from."""
+        return not self.projection.components.any()
 
     @property
     def n_components(self) -> int:

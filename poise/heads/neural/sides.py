@@ -109,11 +109,11 @@ def reduce_rows(
     found = {}
     for name, one in reductions.items():
         block = inputs.modalities[name]
-        if one.n_components:
-            found[name] = Rows(values=one.transform(block.values, dtype=dtype), offsets=block.offsets)
-        else:
-            nothing = np.zeros((0, one.n_layers or 1, 0), dtype=dtype)
+        if one.is_empty:
+            nothing = one.transform(block.values[:0], dtype=dtype)
             found[name] = Rows(values=nothing, offsets=np.zeros(len(block) + 1, dtype=np.int64))
+        else:
+            found[name] = Rows(values=one.transform(block.values, dtype=dtype), offsets=block.offsets)
     return found
 
 

@@ -25,7 +25,7 @@ FULL_BATCH = 512
 """Up to so many recordings a step sees all of them."""
 
 BATCH = 256
-_LAYER_PACE = 30.0
+_LAYER_PACE = 10.0
 """The weights of layers step so many times farther: they are few, and a softmax of small numbers is nearly even."""
 
 _DRAWN_STEPS = 8

@@ -87,7 +87,7 @@ def test_a_stack_equals_a_loop_over_models_and_recordings(pooling, fusion, hidde
 
 @pytest.mark.parametrize("fusion", ["mid", "gated"])
 def test_shares_sum_to_one_over_the_blocks_of_a_recording(fusion):
-    """Where networks look: within a block the softmax, between blocks the gate or equal parts; nothing where it lacks."""
+    """Within a block the softmax, between blocks the gate or equal parts; nothing of one that is missing."""
     random = np.random.default_rng(0)
     settings = make_settings("softmax", "attention", fusion)
     architecture = Architecture.of(settings, n_classes=3, seen=dict.fromkeys(("video", "audio"), (None, DIM)))

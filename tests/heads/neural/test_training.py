@@ -11,7 +11,7 @@ import torch
 
 from poise.errors import StrategyError
 from poise.heads.neural import sides, training
-from poise.heads.neural.network import fit_networks
+from poise.heads.neural.network import fit_networks, read_networks
 from poise.heads.neural.sides import plan_stacks, whole_case
 from poise.heads.parameters import LEARNT_POOLINGS, NEURAL_HEADS
 from poise.heads.problem import Fit, Problem
@@ -146,8 +146,6 @@ def test_bags_of_one_clip_have_nothing_to_weigh(pooling):
     inputs = make_problem(bags, attentive).inputs
     np.testing.assert_array_equal(fit.head.attention(inputs)["video"], np.full(15, 0.5))
     shapes = dict.fromkeys(("video", "audio"), (None, 10))
-    from poise.heads.neural.network import read_networks
-
     restored = read_networks(fit.head.arrays(), plain, shapes=shapes, n_classes=3)
     np.testing.assert_allclose(restored.predict_proba(inputs), fit.head.predict_proba(inputs), atol=1e-12)
 
