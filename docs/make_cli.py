@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 from poise.cli import app
 
 TARGET = Path(__file__).with_name("cli.md")
-HEAD = """# Command line
+HEAD = r"""# Command line
 
 Progress and notes go to stderr, the result to stdout; `--json` prints exactly one JSON document. Exit codes:
 0 done, 1 failed (`audit`: any verdict but `supported`), 2 the command line is wrong,
