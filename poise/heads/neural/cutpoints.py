@@ -1,4 +1,4 @@
-"""From the score of a regression to probabilities: a slope and cutpoints, learnt where it had not been fitted."""
+"""From the score of a regression to probabilities: a slope and cutpoints, learnt where the score was not fitted."""
 
 from __future__ import annotations
 
