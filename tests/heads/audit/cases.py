@@ -105,7 +105,7 @@ def _of_four(_: np.random.Generator) -> dict[str, Any]:
 
 
 Recipe = Callable[[np.random.Generator], dict[str, Any]]
-SIGNAL = {"signal": 5.0}
+SIGNAL = {"signal": 8.0}
 
 KINDS: dict[str, tuple[str, Recipe]] = {
     "noise with copies": ("leakage", _copied),
@@ -116,7 +116,7 @@ KINDS: dict[str, tuple[str, Recipe]] = {
     "level leans on the speaker": ("confounded", _leaning),
     "signal within speakers": ("supported", lambda r: {**_dice(r), **SIGNAL}),
     "signal with copies": ("supported", lambda r: {**_copied(r), **SIGNAL}),
-    "weak signal": ("no evidence", lambda r: {**_dice(r), "signal": 2.0}),
+    "weak signal": ("no evidence", lambda r: {**_dice(r), "signal": 1.5}),
     "noise": ("no evidence", _dice),
     "three speakers": ("too little data", lambda r: {**_dice(r), **SIGNAL, "speakers": np.arange(48) % 3}),
     "signal, nobody named": ("too little data", lambda r: {**_dice(r), **SIGNAL, "speakers": None}),
