@@ -5,7 +5,7 @@ Fitting, folds and metrics live in their own modules; writing files does not liv
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypedDict
 
@@ -22,14 +22,12 @@ from poise.heads.defaults import Defaults, choose_defaults
 from poise.heads.differences import find_differences
 from poise.heads.fusion import modalities_of, usable
 from poise.heads.leaderboard import LeaderboardRow, score_predictions
+from poise.heads.progress import Progress, StepCounter
 from poise.heads.splits import Fold, Protocol, hash_folds, make_folds
 from poise.heads.strategy import Strategy
 from poise.heads.validate import OutOfFold
 from poise.manifest import Manifest
 from poise.store.bags import Bags
-
-Progress = Callable[[int, int, str], None]
-"""Called with the number of fits done, the number of all, and what is being fitted."""
 
 
 class _Splitting(TypedDict):
@@ -187,7 +185,7 @@ def compare(
         columns=_telling_columns(manifest, chosen, cluster),
         counted=np.ones(len(manifest), dtype=bool) if scored == "all" else ~manifest.is_copy,
     )
-    count = _Counter(progress, sum(len(each) for each in folds.values()) * len(contestants))
+    count = StepCounter(progress, sum(len(each) for each in folds.values()) * len(contestants))
     board, predictions, differences = [], {}, []
     for protocol, splits in folds.items():
         lines = []
@@ -247,18 +245,6 @@ def _check_asked(bags: Bags, manifest: Manifest, strategies: Sequence[Strategy],
             f"{len(strategies)} strategies and {repeats} repeats to compare, with the seed {seed}; expected one or "
             "more of both and a seed from 0 on."
         )
-
-
-class _Counter:
-    """Counts fits and tells the progress callback."""
-
-    def __init__(self, progress: Progress | None, total: int) -> None:
-        self._progress, self._total, self._done = progress, total, 0
-
-    def step(self, text: str) -> None:
-        self._done += 1
-        if self._progress:
-            self._progress(self._done, self._total, text)
 
 
 def _telling_columns(manifest: Manifest, protocols: Sequence[Protocol], cluster: str) -> list[str]:

@@ -11,8 +11,9 @@ import numpy as np
 
 from poise.heads.audit.audit import Audit
 from poise.heads.classifier import ClipClassifier
-from poise.heads.compare import Comparison, Progress, compare
+from poise.heads.compare import Comparison, compare
 from poise.heads.fusion import usable
+from poise.heads.progress import Progress
 from poise.heads.splits import Protocol, harshest_groups
 from poise.heads.strategy import Strategy
 from poise.heads.validate import derive_state

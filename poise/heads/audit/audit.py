@@ -5,7 +5,7 @@ Each question has a module of its own; here they are asked, and the answers gath
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,15 +26,13 @@ from poise.heads.audit.verdict import Verdict, decide
 from poise.heads.cautions import find_cautions
 from poise.heads.contestants import Contest, columns_of
 from poise.heads.fusion import available_fusions, usable
+from poise.heads.progress import Progress, StepCounter
 from poise.heads.splits import bound_groups
 from poise.heads.statistics.permutation import N_PERMUTATIONS
 from poise.heads.strategy import Strategy
 from poise.heads.validate import OutOfFold
 from poise.manifest import Manifest
 from poise.store.bags import Bags
-
-Progress = Callable[[int, int, str], None]
-"""Called with the number of steps done, the number of all, and what is being done."""
 
 _OTHER_STEPS = 3
 
@@ -134,11 +132,11 @@ def audit(
     bound = Bags(keys=join_pairs(bags.keys, used[near.pairs]), modalities=bags.modalities)
     contest = Contest(bags=bound, manifest=manifest, seed=seed)
     subject = Subject(contest=contest, strategy=chosen, rows=used, cluster=cluster)
-    count = _Counter(progress, count_folds(subject) + _OTHER_STEPS)
+    count = StepCounter(progress, count_folds(subject) + _OTHER_STEPS)
     count.step("near-identical recordings")
     climbs = climb(subject, known=known or {}, step=count.step)
     answers = _ask(subject, near, climbs, n_permutations, n_tried, count)
-    count.finish()
+    count.finish("verdict")
     return _conclude(subject, answers, keys=bags.keys)
 
 
@@ -156,22 +154,6 @@ def default_strategy(bags: Bags) -> Strategy:
             f"The features are of {', '.join(bags.modalities) or 'nothing'}; expected video or audio. Extract one."
         )
     return Strategy(pooling="mean", fusion=fusions[0], head="cumulative")
-
-
-class _Counter:
-    """Counts steps and tells the progress callback."""
-
-    def __init__(self, progress: Progress | None, total: int) -> None:
-        self._progress, self._total, self._done = progress, total, 0
-
-    def step(self, text: str) -> None:
-        self._done = min(self._done + 1, self._total)
-        if self._progress:
-            self._progress(self._done, self._total, text)
-
-    def finish(self) -> None:
-        if self._progress:
-            self._progress(self._total, self._total, "verdict")
 
 
 def _check_asked(bags: Bags, manifest: Manifest, n_permutations: int, n_tried: int, seed: int) -> None:
@@ -201,7 +183,7 @@ def _ask(
     climbs: list[Climb],
     n_permutations: int,
     n_tried: int,
-    count: _Counter,
+    count: StepCounter,
 ) -> Answers:
     manifest, rows, originals = subject.manifest, subject.rows, subject.originals
     groups = copies = detection = chance = None
