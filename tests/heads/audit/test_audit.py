@@ -51,21 +51,25 @@ def found(copied: tuple[Bags, Manifest]) -> Audit:
     ],
 )
 def test_verdict_is_what_the_recordings_were_made_for(kind):
-    """One draw of each kind; the slow trial has fifty."""
+    """One draw of each kind; the slow trial has more."""
     assert look(*make_kind(kind, 1)).verdict == KINDS[kind][0]
+
+
+N_DRAWS = 10
+"""Of each kind; more take minutes."""
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
-def test_verdicts_over_fifty_draws(kind):
+def test_verdicts_over_many_draws(kind):
     """Hardly anything is called supported that is not, and most draws are called what they are."""
-    verdicts = Counter(audit(*make_kind(kind, seed), n_permutations=100).verdict for seed in range(50))
+    verdicts = Counter(audit(*make_kind(kind, seed), n_permutations=100).verdict for seed in range(N_DRAWS))
     wanted = KINDS[kind][0]
-    assert verdicts[wanted] >= (25 if kind == "weak signal" else 40)
+    assert verdicts[wanted] >= N_DRAWS * (0.4 if kind == "weak signal" else 0.7)
     if "signal" not in kind:
-        assert verdicts["supported"] <= 3
+        assert verdicts["supported"] <= 2
     if kind.startswith("noise") and "copies" not in kind:
-        assert verdicts["leakage"] + verdicts["confounded"] <= 4
+        assert verdicts["leakage"] + verdicts["confounded"] <= 2
 
 
 def test_json_keeps_the_contract(found):
