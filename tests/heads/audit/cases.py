@@ -14,6 +14,7 @@ from poise.store.bags import Bags
 
 NAMES = ("low", "moderate", "high")
 DIM = 96
+CARRYING = 12
 
 
 def make_case(
@@ -36,7 +37,7 @@ def make_case(
     n_copies : int
         Of the first originals; not declared, a copy is a recording of another speaker.
     signal : float
-        Standard deviations of the identity that one level more moves a recording.
+        Standard deviations of the identity that one level more moves a recording, in twelve columns of each modality.
     voice : float
         Size of what the recordings of a speaker have in common.
     declared : bool
@@ -51,7 +52,7 @@ def make_case(
     for name in ("video", "audio"):
         heard = random.standard_normal((int(people.max()) + 1, DIM))[people]
         own = random.standard_normal((n, DIM)) + voice * heard
-        own[:, 0] += signal * labels
+        own[:, :CARRYING] += signal * labels[:, None]
         means = own[of] + np.where(np.arange(len(of)) >= n, 0.15, 0.0)[:, None] * random.standard_normal((len(of), DIM))
         modalities[name] = [mean + 0.3 * random.standard_normal((2, DIM)) for mean in means.astype(np.float32)]
     sources = of if declared else np.arange(len(of))
@@ -105,7 +106,7 @@ def _of_four(_: np.random.Generator) -> dict[str, Any]:
 
 
 Recipe = Callable[[np.random.Generator], dict[str, Any]]
-SIGNAL = {"signal": 8.0}
+SIGNAL = {"signal": 1.2}
 
 KINDS: dict[str, tuple[str, Recipe]] = {
     "noise with copies": ("leakage", _copied),
@@ -116,7 +117,7 @@ KINDS: dict[str, tuple[str, Recipe]] = {
     "level leans on the speaker": ("confounded", _leaning),
     "signal within speakers": ("supported", lambda r: {**_dice(r), **SIGNAL}),
     "signal with copies": ("supported", lambda r: {**_copied(r), **SIGNAL}),
-    "weak signal": ("no evidence", lambda r: {**_dice(r), "signal": 1.5}),
+    "weak signal": ("no evidence", lambda r: {**_dice(r), "signal": 0.3}),
     "noise": ("no evidence", _dice),
     "three speakers": ("too little data", lambda r: {**_dice(r), **SIGNAL, "speakers": np.arange(48) % 3}),
     "signal, nobody named": ("too little data", lambda r: {**_dice(r), **SIGNAL, "speakers": None}),

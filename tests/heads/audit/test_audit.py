@@ -198,7 +198,7 @@ def test_one_level_is_too_little():
 
 def test_few_recordings_are_too_little():
     """Twelve recordings tell nothing, whatever they say."""
-    bags, manifest = make_case(speakers=np.arange(12) % 4, labels=np.arange(12) // 4, signal=9.0)
+    bags, manifest = make_case(speakers=np.arange(12) % 4, labels=np.arange(12) // 4, signal=1.2)
     report = look(bags, manifest)
     assert report.verdict == "too little data"
     assert "12 original recordings, where 20 or more are needed" in report.sentence
@@ -270,7 +270,7 @@ def test_many_recordings_are_dealt_on_their_leading_axes():
     """A thousand fits stay cheap, and the note says what was seen."""
     random = np.random.default_rng(0)
     speakers, labels = np.arange(320) % 25, random.integers(0, 3, 320)
-    report = look(*make_case(speakers=speakers, labels=labels, signal=5.0), n_permutations=40)
+    report = look(*make_case(speakers=speakers, labels=labels, signal=1.2), n_permutations=40)
     assert report.ladder[-1].protocol == "group:speaker:10"
     assert "64 leading principal axes" in report.evidence["permutation"]["note"]
     assert report.verdict == "supported"
