@@ -50,8 +50,8 @@ def draw_leaderboard(found: Comparison) -> None:
 
 
 def draw_differences(found: Comparison) -> None:
-    """The leader of the last protocol against the others, where there is one, in plain lines on stdout."""
-    protocol = list(found.folds)[-1]
+    """The leader of the hardest protocol against the others, where there is one, in plain lines on stdout."""
+    protocol = found.hardest
     pairs = [pair for pair in found.differences if pair["protocol"] == protocol]
     if not pairs:
         return
@@ -61,7 +61,7 @@ def draw_differences(found: Comparison) -> None:
         ends = f" ({pair['interval'][0]:+.2f} to {pair['interval'][1]:+.2f})" if pair["interval"] else ""
         told = str(pair.get("reason", ""))
         if pair["p_corrected"] is not None:
-            told = f"p = {pair['p_corrected']:.3f}, corrected for {pair['n_compared']} compared"
+            told = f"p = {pair['p_corrected']:.3f}, corrected for {pair['n_compared']} compared with the ridge baseline"
         gap = "–" if pair["difference"] is None else f"{pair['difference']:+.2f}"
         screen.print(f"  {gap}{ends} to {pair['b']}; {told}")
 

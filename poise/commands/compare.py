@@ -129,7 +129,8 @@ def compare_command(
         )
     settings = describe_run(manifest, store, recordings, specs)
     study = str(write_study(out, found, settings=settings)) if out is not None else None
-    for warning in found.warnings:
+    told = [*found.warnings, *(found.audit.warnings if found.audit else [])]
+    for warning in dict.fromkeys(told):
         note(f"Note: {warning}")
     if as_json:
         print_json(found.to_json(study=study, settings=settings))

@@ -96,14 +96,15 @@ def train_command(
             seed=seed,
             progress=progress,
         )
-    for warning in trained.warnings:
+    audit = trained.comparison.audit
+    for warning in dict.fromkeys([*trained.warnings, *(audit.warnings if audit else [])]):
         note(f"Note: {warning}")
     if as_json:
         document = {**trained.comparison.to_json(), "warnings": list(trained.warnings)}
         print_json({"model": str(out), "strategy": str(chosen), **document})
         return
-    if trained.comparison.audit is not None:
-        draw_audit(trained.comparison.audit)
+    if audit is not None:
+        draw_audit(audit)
         console().print()
     draw_leaderboard(trained.comparison)
     console().print(f"\n{chosen}, trained on {trained.bundle.training['n_recordings']} recordings: {out}")

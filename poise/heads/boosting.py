@@ -187,14 +187,14 @@ def fit_boosted(problem: Problem, settings: HeadSettings) -> Fit:
     settings : HeadSettings
         ``n_trees``, ``n_leaves``, ``shrinkage``, ``n_components``.
     """
-    X = as_table(problem.inputs)
-    standardiser = Standardiser.fit(X, problem.weights)
+    X, weights = as_table(problem.inputs), problem.weights / problem.weights[problem.weights > 0].mean()
+    standardiser = Standardiser.fit(X, weights)
     rows, projection, most = standardiser.transform(X), None, settings.number("n_components")
     if most is not None:
-        projection = Projection.fit(rows, problem.weights, n_components=int(most))
+        projection = Projection.fit(rows, weights, n_components=int(most))
         rows = projection.transform(rows)
     trees = {name: settings[name] for name in ("n_trees", "n_leaves", "shrinkage")}
-    model = BoostedModel.fit(rows, problem.ranks, problem.weights, seed=problem.seed, **trees)
+    model = BoostedModel.fit(rows, problem.ranks, weights, seed=problem.seed, **trees)
     return Fit(head=TabularHead(standardiser=standardiser, projection=projection, model=model))
 
 

@@ -5,6 +5,7 @@ The heads' mathematics lives in exact, neural and boosting; this module checks a
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, Self
 
 import numpy as np
@@ -204,6 +205,12 @@ class ClipClassifier(ClassifierMixin, BaseEstimator):
                 f"All {len(labels)} recordings have one label ({self.classes_[0]}): there is one class only. "
                 "Expected two or more."
             )
+        if self.classes_.dtype.kind in "UO" and len(self.classes_) > 2 and self.head not in NOMINAL_HEADS:
+            warnings.warn(
+                f"The labels are texts, and their order is the alphabet's: {' < '.join(map(str, self.classes_))}. "
+                "Give ranks 0, 1, 2, … (manifest.labels) if that is not the order of the levels.",
+                stacklevel=2,
+            )
         weights = self._weigh(sample_weight, bags, ranks)
         used = modalities_of(self.fusion, bags)
         self.modalities_ = {name: bags.modalities[name].dim for name in used}
@@ -346,7 +353,7 @@ class ClipClassifier(ClassifierMixin, BaseEstimator):
         return model
 
     def _check_settings(self) -> HeadSettings:
-        """Settings in their own types."""
+        """Settings in their own types; a fusion may also be the name of any modality."""
         check_name("pooling", self.pooling, POOLINGS)
         check_name("head", self.head, HEADS)
         check_fit(self.pooling, self.fusion, self.head)
@@ -384,8 +391,15 @@ class ClipClassifier(ClassifierMixin, BaseEstimator):
         )
         if isinstance(self.class_weight, dict):
             weights = weights * compute_sample_weight(self.class_weight, self.classes_[ranks])
+            if not (weights >= 0).all() or not np.isfinite(weights).all():
+                raise ValueError(f"The class weights are {self.class_weight}; expected finite numbers from 0 on.")
         elif self.class_weight is not None:
             weights = weigh_levels(ranks, self.class_weight, weights)
+        if weights.max(initial=0.0) > _HEAVIEST * np.min(weights, where=weights > 0, initial=np.inf):
+            raise StrategyError(
+                f"Weights of recordings go from {np.min(weights, where=weights > 0, initial=np.inf):.3g} to "
+                f"{weights.max():.3g}; expected the largest to be at most {_HEAVIEST:g} times the smallest."
+            )
         return np.asarray(weights)
 
     def __sklearn_tags__(self) -> Any:
@@ -394,6 +408,9 @@ class ClipClassifier(ClassifierMixin, BaseEstimator):
         tags.classifier_tags.poor_score = self.head not in NOMINAL_HEADS
         return tags
 
+
+_HEAVIEST = 1e9
+"""Weights that differ by more are more than float64 can weigh against each other."""
 
 _OWN = tuple(name for name in PARAMETERS if name != "center")
 """Settings of a strategy that a classifier has: it is given centred features."""

@@ -82,6 +82,11 @@ class Comparison:
     glances: list[Glance] = field(default_factory=list)
     audit: Audit | None = None
 
+    @property
+    def hardest(self) -> str:
+        """The protocol that keeps most apart; of several alike the first."""
+        return max(self.folds, key=lambda text: Protocol.parse(text).hardness)
+
     def to_json(self, *, study: str | None = None, settings: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """The result of ``poise compare`` as JSON.
 
@@ -190,7 +195,11 @@ def compare(
     for protocol, splits in folds.items():
         lines = []
         for one in contestants:
-            found = one.validate(protocol, splits, lambda text=f"{protocol}  {one.name}": count.step(text))  # type: ignore[misc]
+            try:
+                found = one.validate(protocol, splits, lambda text=f"{protocol}  {one.name}": count.step(text))  # type: ignore[misc]
+            except StrategyError as error:
+                error.add_note(f"It was {one.name} under {protocol} that could not be fitted.")
+                raise
             predictions[one.name, str(protocol)] = found
             line = score_predictions(
                 found,
@@ -207,7 +216,7 @@ def compare(
         board += lines
         seen = {name: predictions[name, str(protocol)] for name in map(str, [*strategies, baseline])}
         differences += find_differences(lines, seen, splits, manifest, seed=seed)
-    hardest = max(folds, key=_hardness)
+    hardest = max(folds, key=lambda protocol: protocol.hardness)
     ranked = _rank(strategies, baseline, board, str(hardest))
     deep = _look_deeper(contest, ranked, hardest, folds[hardest], keep, cluster) if in_depth else {}
     if with_audit:
@@ -283,11 +292,6 @@ def _usable_rows(bags: Bags, strategies: Sequence[Strategy]) -> tuple[NDArray[np
         f"{left} are left out of the whole comparison, so that all strategies are scored on the same ones: "
         f"{', '.join(lacking)}. To use them, choose a --fusion that they have."
     ]
-
-
-def _hardness(protocol: Protocol) -> tuple[bool, bool, bool]:
-    """Protocols in order of how much they keep apart; of two alike the first stands for both."""
-    return (protocol.keeps_speakers_apart, protocol.column not in ("", "source"), protocol.column != "")
 
 
 def _rank(

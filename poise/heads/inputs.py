@@ -5,6 +5,8 @@ Also centring by group, which uses all recordings of a group at once and says wh
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,6 +16,9 @@ from poise.heads.parameters import LEARNT_POOLINGS, HeadSettings
 from poise.heads.pooling import pool
 from poise.heads.selection import select_clips
 from poise.store.bags import Bags, ModalityBags
+
+LARGEST = 1e30
+"""No feature is larger: sums of squares of them still fit in float64."""
 
 Shapes = dict[str, tuple[int | None, int]]
 """Number of layers (None without an axis for them) and length of a vector, for each block."""
@@ -38,13 +43,14 @@ def prepare(bags: Bags, settings: HeadSettings) -> Bags:
     StrategyError
         The features do not have what the settings ask for.
     ValueError
-        A feature is NaN or infinite.
+        A feature is NaN, infinite or too large.
     """
     clips = see_clips(bags, settings)
     for name, block in clips.modalities.items():
-        if not _is_finite(block.values):
+        if not _is_ordinary(block.values):
             raise ValueError(
-                f"The features of {name} hold NaN or infinity; expected finite numbers. Extract the recordings again."
+                f"The features of {name} hold NaN, infinity or numbers above {LARGEST:g}; expected finite numbers of "
+                "ordinary size. Extract the recordings again, or scale them."
             )
     if settings.pooling in LEARNT_POOLINGS:
         return clips
@@ -129,7 +135,8 @@ def _choose_layer(name: str, side: ModalityBags, layer: str) -> ModalityBags:
     return side.layer(number)
 
 
-def _is_finite(values: NDArray[np.generic], chunk: int = 1 << 22) -> bool:
-    """Whether all are, without a mask as long as the values."""
+def _is_ordinary(values: NDArray[Any], chunk: int = 1 << 22) -> bool:
+    """Whether all are finite and none is too large to be squared, without a mask as long as the values."""
+    limit = min(LARGEST, float(np.finfo(values.dtype).max)) if values.dtype.kind == "f" else LARGEST
     rows = max(1, chunk // max(1, int(np.prod(values.shape[1:]))))
-    return all(bool(np.isfinite(values[first : first + rows]).all()) for first in range(0, len(values), rows))
+    return all(bool((np.abs(values[first : first + rows]) <= limit).all()) for first in range(0, len(values), rows))

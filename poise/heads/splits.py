@@ -76,6 +76,11 @@ class Protocol:
         """Whether nobody stands on both sides of a fold."""
         return self.column == "speaker"
 
+    @property
+    def hardness(self) -> tuple[bool, bool, bool]:
+        """What protocols are ordered by: those that keep more apart come later."""
+        return (self.keeps_speakers_apart, self.column not in ("", "source"), self.column != "")
+
     def __str__(self) -> str:
         return ":".join(str(part) for part in (self.kind, self.column, self.n_folds) if part)
 

@@ -99,7 +99,7 @@ def check_learnt(arrays: Mapping[str, NDArray[Any]], head: str) -> None:
         if array.dtype.kind == "f" and not (np.abs(array) <= LARGEST).all():
             raise StrategyError(
                 f"The training of {head} diverged: its {name} are not finite or above {LARGEST:g}. Expected numbers of "
-                "ordinary size; use a smaller lr or weight_decay, or look at the features."
+                "ordinary size; look at the features, or of a neural head use a smaller lr or weight_decay."
             )
 
 

@@ -42,6 +42,7 @@ def expected_failures(model: ClipClassifier) -> dict[str, str]:
     return failures
 
 
+@pytest.mark.filterwarnings("ignore:The labels are texts")
 @parametrize_with_checks(
     [
         ClipClassifier(),
@@ -188,7 +189,7 @@ def test_unfit_input_is_refused():
     with pytest.raises(ValueError, match="at least one non-zero"):
         ClipClassifier().fit(bags, manifest.labels, sample_weight=np.zeros(40))
     broken = Bags.from_arrays({"video": [np.full((2, 3), np.nan)] * 4})
-    with pytest.raises(ValueError, match="NaN or infinity"):
+    with pytest.raises(ValueError, match="NaN, infinity or numbers above"):
         ClipClassifier().fit(broken, [0, 1, 0, 1])
 
 
@@ -277,3 +278,41 @@ def test_a_training_that_runs_away_is_an_error(head):
     bags, manifest = make_recordings()
     with pytest.raises(StrategyError, match=f"training of {head} diverged: .*use a smaller lr"):
         make("mean", head, lr=1.0, weight_decay=1000.0, epochs=40).fit(bags, manifest.labels)
+
+
+def test_texts_as_ordered_labels_are_warned_of():
+    """The alphabet's order is not that of the levels; ranks, two labels and heads without order need no warning."""
+    bags, manifest = make_recordings(signal=2.0)
+    names = np.array(["low", "moderate", "high"])[manifest.labels]
+    with pytest.warns(UserWarning, match="order is the alphabet's: high < low < moderate"):
+        ClipClassifier(alpha=1.0).fit(bags, names)
+    ClipClassifier(alpha=1.0).fit(bags, manifest.labels)
+    ClipClassifier(head="logistic", alpha=1.0).fit(bags, names)
+    ClipClassifier(alpha=1.0).fit(bags, np.where(names == "low", "low", "other"))
+
+
+def test_weights_that_cannot_be_weighed_are_refused():
+    """Below 0, not a number, or so far apart that the smaller ones are lost."""
+    bags, manifest = make_recordings()
+    for wrong in (-1.0, np.nan, np.inf):
+        with pytest.raises(ValueError, match="class weights are .*expected finite numbers from 0 on"):
+            ClipClassifier(class_weight={0: wrong, 1: 1.0, 2: 1.0}).fit(bags, manifest.labels)
+    with pytest.raises(StrategyError, match="go from 1e-12 to 1e.12; expected the largest"):
+        ClipClassifier().fit(bags, manifest.labels, sample_weight=np.where(manifest.labels == 1, 1e12, 1e-12))
+
+
+@pytest.mark.parametrize("scale", [1e-50, 1.0, 1e50])
+def test_trees_do_not_depend_on_the_scale_of_the_weights(scale):
+    """Alike weights are alike however large they are written."""
+    bags, manifest = make_recordings(signal=4.0)
+    model = ClipClassifier(head="lightgbm", n_trees=5)
+    found = model.fit(bags, manifest.labels, sample_weight=np.full(40, scale)).predict_proba(bags)
+    np.testing.assert_allclose(found, model.fit(bags, manifest.labels).predict_proba(bags), atol=1e-9)
+
+
+def test_features_too_large_to_be_squared_are_refused_by_every_head():
+    """They would become constants without a word."""
+    random = np.random.default_rng(0)
+    bags = Bags.from_arrays({"video": [1e200 * random.normal(size=(2, 3)) for _ in range(12)]})
+    with pytest.raises(ValueError, match="numbers above 1e.30"):
+        ClipClassifier().fit(bags, np.arange(12) % 3)

@@ -60,7 +60,7 @@ def test_a_missing_modality_is_nan_in_the_table_and_nowhere_else():
 def test_features_that_are_no_numbers_are_refused_with_their_modality():
     """NaN never means missing in what comes from outside."""
     bags = Bags.from_arrays({"video": [np.ones((1, 2))], "audio": [np.full((1, 2), np.inf)]})
-    with pytest.raises(ValueError, match="features of audio hold NaN or infinity"):
+    with pytest.raises(ValueError, match="features of audio hold NaN, infinity"):
         prepare(bags, settings("mean/mid/ridge"))
 
 

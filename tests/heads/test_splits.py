@@ -146,3 +146,10 @@ def test_impossible_split_says_why_and_what_to_do(text, labels, speakers, messag
     """One clear error for labels, groups and folds that do not go together."""
     with pytest.raises(SplitError, match=message):
         make_folds(Protocol.parse(text), make_manifest(labels, speakers=speakers))
+
+
+def test_protocols_are_ordered_by_what_they_keep_apart():
+    """Random folds, then sources, then any other column, then speakers."""
+    texts = ["logo:speaker", "group:source:5", "stratified:5", "group:camera:5"]
+    ordered = sorted(texts, key=lambda text: Protocol.parse(text).hardness)
+    assert ordered == ["stratified:5", "group:source:5", "group:camera:5", "logo:speaker"]

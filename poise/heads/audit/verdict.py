@@ -141,7 +141,9 @@ def _explain_loss(case: Case) -> tuple[Verdict, str]:
 
 
 def _say_supported(case: Case) -> str:
-    dealt = "" if case.p is None else f"; labels dealt out at random hardly ever do as well ({_p(case)})"
+    dealt = "; no labels were dealt out at random to test it"
+    if case.p is not None:
+        dealt = f"; labels dealt out at random hardly ever do as well ({_p(case)})"
     return f"Supported: {_at_hardest(case)}{dealt}.{_random_says(case)}"
 
 
@@ -163,7 +165,8 @@ def _say_confounded(case: Case, easier: Reading) -> str:
     first = next(one for one in [*case.readings, easier] if one.has_signal and one.group_does_as_well)
     return (
         f"Confounded: {_folds(first.role)} say quadratic kappa {_told(first)}, but {_at_hardest(case, named=False)}, "
-        f"{_as_chance(case)}; the speaker alone, without picture or sound, gets {say(first.group_only)}."
+        f"{_as_chance(case)}; under {_folds(first.role)} the speaker alone, without "
+        f"picture or sound, gets {say(first.group_only)}."
     )
 
 

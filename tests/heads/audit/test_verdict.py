@@ -39,7 +39,8 @@ def test_what_the_speaker_alone_gets_is_confounded():
     assert judge(replace(RANDOM, **ALONE), SPEAKER) == (
         "confounded",
         "Confounded: random folds say quadratic kappa 0.79, but on speakers it has not heard it is -0.05 (95 % "
-        "interval -0.11 to 0.06), no better than chance; the speaker alone, without picture or sound, gets 0.72.",
+        "interval -0.11 to 0.06), no better than chance; under random folds the speaker alone, without picture or "
+        "sound, gets 0.72.",
     )
 
 
