@@ -175,9 +175,9 @@ WRONG = [
     ("audit", GONE, "no audit"),
     ("audit.verdict", "fine", "audit.verdict is 'fine', expected supported or"),
     ("audit.sentence", 3, "audit.sentence"),
-    ("audit.ladder", [3], "audit.ladder[0]"),
-    ("audit.ladder", [{"protocol": "x"}], "no audit.ladder[0].scored"),
-    ("audit.warnings", [1], "audit.warnings[0]"),
+    ("audit.ladder", [3], r"audit\.ladder\[0\]"),
+    ("audit.ladder", [{"protocol": "x"}], r"no audit\.ladder\[0\]\.scored"),
+    ("audit.warnings", [1], r"audit\.warnings\[0\]"),
     ("versions", [], "versions"),
     ("versions.poise", 1, "versions.poise"),
 ]
