@@ -24,7 +24,7 @@ def test_the_demo_finds_the_signal_and_the_controls_find_none(tmp_path: Path) ->
     random = found.qwk(SHIPPED, BY_SPEAKER, found.random)
     assert random is not None
     assert random < by_speaker - 0.3
-    for one in ("mean/video/ridge", "mean/audio/ridge"):
+    for one in ("mean/video/cumulative", "mean/audio/cumulative"):
         alone = found.qwk(one, BY_SPEAKER)
         assert alone is not None
         assert 0.2 < alone < by_speaker
