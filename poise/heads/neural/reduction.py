@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from poise.heads.pooling import pool
 from poise.heads.scaling import Projection, Standardiser
 from poise.heads.state import part_of
+from poise.store.bags import ModalityBags
 
 _PIECE_CELLS = 1 << 21
 _MOST_ROWS = 8192
@@ -47,20 +49,32 @@ class Reduction:
     projection: Projection
 
     @classmethod
-    def fit(cls, values: NDArray[np.floating], weights: NDArray[np.float64], *, n_components: int) -> Reduction:
-        """Learn from rows of shape (n_rows, [n_layers,] dim) with their weights, above 0, of shape (n_rows,).
+    def fit(cls, block: ModalityBags, weights: NDArray[np.float64], *, n_components: int) -> Reduction:
+        """Learn from the rows of recordings.
 
-        Without rows nothing is learnt, and all vectors become 0.
+        Rows are standardised, each with the weight of its recording. Components are those of recordings: of clips that
+        are yet to be pooled, of their means. Components of the clips themselves would mostly say how clips of one
+        recording differ, and networks on them were far worse on recordings with a known signal.
+
+        Parameters
+        ----------
+        block : ModalityBags
+            Values of shape (n_rows, [n_layers,] dim). Without rows nothing is learnt, and all vectors become 0.
+        weights : ndarray of shape (n_recordings,), float64
+            Above 0.
+        n_components : int
+            At most.
         """
+        values = block.values
         if not len(values):
             return cls._of_nothing(values)
-        flat = values.reshape(len(values), -1)
-        dim = values.shape[-1]
-        standardiser = _standardise(flat, weights)
-        most = max(n_components, _MOST_ROWS * dim // flat.shape[1])
-        picked = np.linspace(0, len(flat) - 1, min(len(flat), most)).astype(np.int64)
-        rows = _transform(standardiser, flat[picked]).reshape(-1, dim)
-        shares = np.repeat(weights[picked] / weights[picked].sum(), len(rows) // len(picked)) * len(picked) / len(rows)
+        n_columns, dim = int(np.prod(values.shape[1:])), values.shape[-1]
+        standardiser = _standardise(values.reshape(-1, n_columns), np.repeat(weights, block.n_clips))
+        means, own = pool(block, "mean").values, weights[block.present]
+        most = max(n_components, _MOST_ROWS * dim // n_columns)
+        picked = np.linspace(0, len(means) - 1, min(len(means), most)).astype(np.int64)
+        rows = _transform(standardiser, means[picked].reshape(-1, n_columns)).reshape(-1, dim)
+        shares = np.repeat(own[picked] / own[picked].sum(), n_columns // dim) * dim / n_columns
         return cls(
             n_layers=values.shape[1] if values.ndim == 3 else None,
             dim=dim,

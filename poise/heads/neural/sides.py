@@ -87,8 +87,7 @@ def prepare_case(case: Case, settings: HeadSettings) -> Prepared:
     part = case.problem.take(case.train)
     most = int(settings.number("n_components") or COMPONENTS)
     reductions = {
-        name: Reduction.fit(block.values, np.repeat(part.weights, block.n_clips), n_components=most)
-        for name, block in part.inputs.modalities.items()
+        name: Reduction.fit(block, part.weights, n_components=most) for name, block in part.inputs.modalities.items()
     }
     seen = {name: (one.n_layers, one.n_components) for name, one in reductions.items()}
     side = Side(

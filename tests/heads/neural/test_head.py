@@ -138,6 +138,21 @@ def test_cutpoints_that_fall_are_refused():
             read_networks({**head.arrays(), **change}, settings, shapes=shapes, n_classes=3)
 
 
+def test_even_attention_is_mean_pooling():
+    """Clips are standardised and projected as the means of their recordings are: weighed evenly they give the same."""
+    attentive, plain = make_settings("corn", "attention", "mid"), make_settings("corn", "mean", "mid")
+    bags = make_bags(18, lacking=3)
+    arrays = {**fit(attentive, bags).arrays()}
+    for name in ("video.query", "audio.query"):
+        arrays[name] = 0 * arrays[name]
+    inputs, pooled = prepare(bags, attentive), prepare(bags, plain)
+    found, expected = (
+        read_networks(arrays, settings, shapes=shapes_of(one), n_classes=3).predict_proba(one)
+        for settings, one in ((attentive, inputs), (plain, pooled))
+    )
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
 @pytest.mark.parametrize("pooling", LEARNT_POOLINGS)
 def test_many_clips_are_predicted_piece_by_piece(pooling, monkeypatch):
     """Memory does not grow with the number of recordings, and no number depends on where the pieces end."""
