@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from poise.heads.metrics import ranked_probability
 from poise.heads.neural.cutpoints import Cutpoints, fit_cutpoints_of
 from poise.heads.neural.packing import Rows, pack
+from poise.heads.neural.processor import device_for, threads_for
 from poise.heads.neural.sides import Case, inner_cases, plan_stacks, prepare_case, step_cells
-from poise.heads.neural.threads import threads_for
 from poise.heads.neural.training import Stack
 from poise.heads.ordinal import decode_logits, n_outputs
 from poise.heads.parameters import HeadSettings
@@ -64,8 +65,9 @@ def choose_epochs(problems: Sequence[Problem], settings: HeadSettings) -> list[C
         return [Choice(epochs=fixed, losses=np.zeros(0)) for _ in problems]
     tried = np.arange(1, MOST_EPOCHS + 1) if given is None else np.array([fixed])
     cases = [inner_cases(problem) for problem in problems]
-    with threads_for(step_cells(problems, settings)):
-        logits = iter(_hold_out([case for own in cases for case in own], settings, tried))
+    cells = step_cells(problems, settings)
+    with threads_for(cells):
+        logits = iter(_hold_out([case for own in cases for case in own], settings, tried, device_for(cells)))
     choices = []
     for problem, own in zip(problems, cases, strict=True):
         shape = (len(tried), settings["n_seeds"], len(problem.ranks), n_outputs(settings.head, problem.n_classes))
@@ -76,14 +78,16 @@ def choose_epochs(problems: Sequence[Problem], settings: HeadSettings) -> list[C
     return choices
 
 
-def _hold_out(cases: Sequence[Case], settings: HeadSettings, tried: NDArray[np.int64]) -> list[NDArray[np.float32]]:
+def _hold_out(
+    cases: Sequence[Case], settings: HeadSettings, tried: NDArray[np.int64], device: torch.device
+) -> list[NDArray[np.float32]]:
     """Logits of each case's test rows after each of some epochs, shape (n_epochs, n_seeds, n_test, n_outputs)."""
     found: list[NDArray[np.float32]] = [np.zeros(0, np.float32)] * len(cases)
     for places, chunks in plan_stacks(cases, settings):
         prepared = [prepare_case(cases[place], settings) for place in places]
         parts = []
         for seeds in chunks:
-            stack = Stack([one.side for one in prepared], seeds, settings)
+            stack = Stack([one.side for one in prepared], seeds, settings, device)
             parts.append(_watch(stack, [one.test for one in prepared], tried))
         logits = np.concatenate(parts, axis=2)  # (n_epochs, n_sides, n_seeds, n_test, n_outputs)
         for number, place in enumerate(places):

@@ -16,9 +16,9 @@ from poise.heads.neural.architecture import Architecture
 from poise.heads.neural.cutpoints import Cutpoints
 from poise.heads.neural.forward import forward, look
 from poise.heads.neural.packing import Batch, pack
+from poise.heads.neural.processor import threads_for
 from poise.heads.neural.reduction import Reduction
 from poise.heads.neural.sides import reduce_rows
-from poise.heads.neural.threads import threads_for
 from poise.heads.ordinal import decode_logits
 from poise.heads.parameters import HeadSettings
 from poise.heads.problem import even_shares

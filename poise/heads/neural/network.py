@@ -18,8 +18,8 @@ from poise.heads.inputs import Shapes
 from poise.heads.neural.cutpoints import fit_cutpoints_of
 from poise.heads.neural.epochs import Choice, choose_epochs
 from poise.heads.neural.head import NetworkHead
+from poise.heads.neural.processor import device_for, threads_for
 from poise.heads.neural.sides import Prepared, plan_stacks, prepare_case, step_cells, whole_case
-from poise.heads.neural.threads import threads_for
 from poise.heads.neural.training import Stack
 from poise.heads.parameters import HeadSettings
 from poise.heads.problem import Fit, Problem
@@ -68,13 +68,13 @@ def read_networks(
 
 
 def _fit_alike(problems: Sequence[Problem], settings: HeadSettings) -> list[Fit]:
-    choices = choose_epochs(problems, settings)
+    choices, device = choose_epochs(problems, settings), device_for(step_cells(problems, settings))
     cases = [whole_case(problem) for problem in problems]
     fits: dict[int, Fit] = {}
     for places, chunks in plan_stacks(cases, settings):
         prepared = [prepare_case(cases[place], settings) for place in places]
         epochs = [choices[place].epochs for place in places]
-        parts = [_train(Stack([one.side for one in prepared], seeds, settings), epochs) for seeds in chunks]
+        parts = [_train(Stack([one.side for one in prepared], seeds, settings, device), epochs) for seeds in chunks]
         for number, place in enumerate(places):
             weights = {name: torch.cat([part[number][name] for part in parts]) for name in parts[0][number]}
             fits[place] = _finish(prepared[number], weights, choices[place], problems[place], settings)

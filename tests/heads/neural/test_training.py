@@ -12,6 +12,7 @@ import torch
 from poise.errors import StrategyError
 from poise.heads.neural import sides, training
 from poise.heads.neural.network import fit_networks, read_networks
+from poise.heads.neural.processor import device_for, threads_for
 from poise.heads.neural.sides import plan_stacks, whole_case
 from poise.heads.parameters import LEARNT_POOLINGS, NEURAL_HEADS
 from poise.heads.problem import Fit, Problem
@@ -148,6 +149,20 @@ def test_bags_of_one_clip_have_nothing_to_weigh(pooling):
     shapes = dict.fromkeys(("video", "audio"), (None, 10))
     restored = read_networks(fit.head.arrays(), plain, shapes=shapes, n_classes=3)
     np.testing.assert_allclose(restored.predict_proba(inputs), fit.head.predict_proba(inputs), atol=1e-12)
+
+
+def test_a_gpu_is_for_much_work_and_several_threads_for_more_than_little(monkeypatch):
+    """Small steps are over before work is handed out; the number of threads is as it was afterwards."""
+    before = torch.get_num_threads()
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert device_for(1 << 30).type == "cpu"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert [device_for(cells).type for cells in (1 << 20, 1 << 30)] == ["cpu", "cuda"]
+    with threads_for(1 << 10):
+        assert torch.get_num_threads() == 1
+    with threads_for(1 << 30):
+        assert torch.get_num_threads() == before
+    assert torch.get_num_threads() == before
 
 
 @pytest.mark.parametrize("epochs", [40, "auto"])
