@@ -19,7 +19,7 @@ from poise.heads.ordinal import decode_logits, n_outputs
 from poise.heads.parameters import HeadSettings
 from poise.heads.problem import Problem
 
-MOST_EPOCHS = 60
+MOST_EPOCHS = 100
 FALLBACK = 30
 """Where nothing can be held out: one group alone, or none whose absence leaves two levels."""
 

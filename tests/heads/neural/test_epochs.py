@@ -39,7 +39,11 @@ def test_epochs_are_chosen_on_groups_that_were_held_out(head):
     (parted,) = choose_epochs([replace(problem, groups=np.arange(60))], settings)
     assert kept.losses.min() > 0.19
     assert parted.losses.min() < 0.12
-    assert kept.epochs < parted.epochs - 10
+    if head == "regression":  # its cutpoints make of noise what it is at any epoch
+        assert kept.cutpoints.slope < 0.2
+        assert parted.cutpoints.slope > 2
+    else:
+        assert kept.epochs < parted.epochs - 10
 
 
 def test_the_loss_of_an_epoch_is_that_of_its_held_out_probabilities():

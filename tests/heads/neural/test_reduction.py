@@ -23,7 +23,7 @@ def block_of(values: np.ndarray) -> ModalityBags:
 
 @pytest.mark.parametrize("piece", [7, 1 << 21])
 def test_without_layers_it_is_a_standardiser_and_a_projection(piece, monkeypatch):
-    """Learnt in pieces or at once; a column that does not vary is left out of both."""
+    """Learnt in pieces or at once; a column that does not vary is left out, and large components are stretched."""
     monkeypatch.setattr(reduction, "_PIECE_CELLS", 12 * piece)
     values, weights = draw()
     values[:, 3] = 7.0
@@ -33,7 +33,12 @@ def test_without_layers_it_is_a_standardiser_and_a_projection(piece, monkeypatch
     expected = Projection.fit(X, weights, n_components=5).transform(X)
     coordinates = found.transform(values, dtype=np.float64)
     assert coordinates.shape == (40, 1, 5)
-    np.testing.assert_allclose(coordinates[:, 0] * np.sign(coordinates[:1, 0] * expected[:1]), expected, atol=1e-5)
+    share = weights / weights.sum()
+    variances, stretched = share @ expected**2, share @ coordinates[:, 0] ** 2
+    assert stretched.mean() == pytest.approx(1, abs=1e-5)
+    np.testing.assert_allclose(stretched / stretched[0], (variances / variances[0]) ** 1.5, rtol=1e-4)
+    turned = np.sign(coordinates[:1, 0] * expected[:1]) * np.sqrt(variances / stretched)
+    np.testing.assert_allclose(coordinates[:, 0] * turned, expected, atol=1e-5)
     assert found.transform(values).dtype == np.float32
 
 
@@ -84,6 +89,7 @@ def test_wide_blocks_lose_next_to_nothing_by_it():
     found = Reduction.fit(block_of(values), np.ones(500), n_components=30)
     X = Standardiser.fit(values, np.ones(500)).transform(values)
     exact = Projection.fit(X, np.ones(500), n_components=30)
+    assert (found.transform(values)[:, 0] ** 2).mean() == pytest.approx(1, abs=1e-3)
     ours, best = (one.components / np.linalg.norm(one.components, axis=0) for one in (found.projection, exact))
     assert ((X @ ours) ** 2).sum() > 0.999 * ((X @ best) ** 2).sum()
 
