@@ -78,7 +78,7 @@ class ClipClassifier(ClassifierMixin, BaseEstimator):
         AdamW's step size and decay.
     n_seeds : int, default=5
         Networks whose probabilities are averaged.
-    attention_dim : int, default=64
+    attention_dim : int, default=16
     n_trees, n_leaves : int
         Size of LightGBM's ensembles.
     shrinkage : float, default=0.1
@@ -119,10 +119,10 @@ class ClipClassifier(ClassifierMixin, BaseEstimator):
         hidden: int = 128,
         dropout: float = 0.3,
         epochs: int | str = AUTO,
-        lr: float = 0.003,
+        lr: float = 0.005,
         weight_decay: float = 0.01,
         n_seeds: int = 5,
-        attention_dim: int = 64,
+        attention_dim: int = 16,
         n_trees: int = 100,
         n_leaves: int = 7,
         shrinkage: float = 0.1,
