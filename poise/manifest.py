@@ -76,6 +76,14 @@ class Manifest:
     lines_of_rows: tuple[int, ...] = ()
     recipes: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        highest = int(self.labels.max(initial=-1))
+        if highest >= len(self.label_names):
+            raise ManifestError(
+                f"A label has the rank {highest}, but there are {len(self.label_names)} label names "
+                f"({', '.join(self.label_names)}); expected ranks from 0 to {len(self.label_names) - 1}."
+            )
+
     def __len__(self) -> int:
         return len(self.paths)
 

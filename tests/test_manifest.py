@@ -1,5 +1,6 @@
 """Promises of the manifest: what it understands, and which line it names when it does not."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -252,3 +253,10 @@ def test_a_manifest_can_be_made_without_a_table() -> None:
     )
     assert manifest.n_classes == 2
     assert repr(manifest) == "Manifest(2 recordings, 0 of them copies, levels ('low', 'high'))"
+
+
+def test_ranks_are_those_of_the_label_names(tmp_path: Path) -> None:
+    """A manifest made by hand cannot hold a level that has no name."""
+    manifest = read_manifest(write(tmp_path, "path,label\na,1\nb,2\n"))
+    with pytest.raises(ManifestError, match="the rank 1, but there are 1 label names"):
+        replace(manifest, label_names=("1",))

@@ -6,6 +6,7 @@ The heads' mathematics lives in exact, neural and boosting; this module checks a
 from __future__ import annotations
 
 import warnings
+from numbers import Integral
 from typing import Any, Self
 
 import numpy as np
@@ -22,6 +23,7 @@ from poise.heads.fusion import modalities_of
 from poise.heads.inputs import Shapes, expected_shapes, prepare, see_clips
 from poise.heads.parameters import (
     AUTO,
+    FUSIONS,
     HEADS,
     LEARNT_POOLINGS,
     NOMINAL_HEADS,
@@ -34,7 +36,7 @@ from poise.heads.state import STATE_VERSION, HeadState, check_config, check_lear
 from poise.heads.statistics.calibration import apply_temperature
 from poise.heads.strategy import Strategy, check_fit, check_layer, check_name
 from poise.heads.timeline import Timeline, merge_shares
-from poise.store.bags import Bags
+from poise.store.bags import Bag, Bags
 
 
 class ClipClassifier(ClassifierMixin, BaseEstimator):
@@ -183,6 +185,7 @@ class ClipClassifier(ClassifierMixin, BaseEstimator):
         y : array-like of shape (n_recordings,)
             Labels; their sorted order is the order of the levels.
         sample_weight : array-like of shape (n_recordings,), optional
+            From 0 on; a weight of 2 counts as two such recordings.
         groups : array-like of shape (n_recordings,), optional
             What stays together, as speakers, where a part of the recordings is held out to choose ``alpha``, ``epochs``
             or a temperature. By default each recording stands alone.
@@ -305,11 +308,17 @@ class ClipClassifier(ClassifierMixin, BaseEstimator):
         return merge_shares(clips, spread)
 
     def export_state(self) -> HeadState:
-        """Everything that predictions are made from, without pickle."""
+        """Everything that predictions are made from, without pickle.
+
+        Raises
+        ------
+        BundleError
+            The labels are neither whole numbers, numbers, texts nor booleans, or something else cannot be written.
+        """
         check_is_fitted(self)
         settings = self.get_params() | {name: self._check_settings()[name] for name in _OWN}
-        if not isinstance(settings["random_state"], int):
-            settings["random_state"] = None
+        state = settings["random_state"]
+        settings["random_state"] = int(state) if isinstance(state, Integral) else None
         if isinstance(self.class_weight, dict):
             settings["class_weight"] = {str(label): float(weight) for label, weight in self.class_weight.items()}
         config = {
@@ -320,6 +329,7 @@ class ClipClassifier(ClassifierMixin, BaseEstimator):
             "layers": dict(self.layers_),
             "temperature": self.temperature_,
         }
+        check_config(config, self.get_params())
         return HeadState(config=config, arrays={f"head.{name}": array for name, array in self.head_.arrays().items()})
 
     @classmethod
@@ -356,6 +366,8 @@ class ClipClassifier(ClassifierMixin, BaseEstimator):
         """Settings in their own types; a fusion may also be the name of any modality."""
         check_name("pooling", self.pooling, POOLINGS)
         check_name("head", self.head, HEADS)
+        if not isinstance(self.fusion, str):
+            check_name("fusion", self.fusion, (AUTO, *FUSIONS))
         check_fit(self.pooling, self.fusion, self.head)
         given = {name: getattr(self, name) for name in _OWN}
         if self.class_weight is None or isinstance(self.class_weight, dict):
@@ -365,6 +377,7 @@ class ClipClassifier(ClassifierMixin, BaseEstimator):
         return HeadSettings(pooling=self.pooling, fusion=self.fusion, head=self.head, values=values)
 
     def _read_training(self, X: Bags | ArrayLike, y: ArrayLike) -> tuple[Bags, NDArray[Any]]:
+        _refuse_single(X)
         if not isinstance(X, Bags):
             table, labels = validate_data(self, X, y, dtype=np.float64)
             return Bags.from_array(table), labels
@@ -375,6 +388,7 @@ class ClipClassifier(ClassifierMixin, BaseEstimator):
 
     def _read(self, X: Bags | ArrayLike) -> Bags:
         check_is_fitted(self)
+        _refuse_single(X)
         bags = X if isinstance(X, Bags) else Bags.from_array(validate_data(self, X, dtype=np.float64, reset=False))
         got = {name: bags.modalities[name].dim for name in self.modalities_ if name in bags.modalities}
         if got != self.modalities_:
@@ -395,6 +409,11 @@ class ClipClassifier(ClassifierMixin, BaseEstimator):
                 raise ValueError(f"The class weights are {self.class_weight}; expected finite numbers from 0 on.")
         elif self.class_weight is not None:
             weights = weigh_levels(ranks, self.class_weight, weights)
+        if weights.max(initial=0.0) > _LARGEST_WEIGHT or 0 < weights.max(initial=0.0) < 1 / _LARGEST_WEIGHT:
+            raise StrategyError(
+                f"The largest weight of a recording is {weights.max():.3g}; expected one between "
+                f"{1 / _LARGEST_WEIGHT:g} and {_LARGEST_WEIGHT:g}. A weight of 2 counts as two such recordings."
+            )
         if weights.max(initial=0.0) > _HEAVIEST * np.min(weights, where=weights > 0, initial=np.inf):
             raise StrategyError(
                 f"Weights of recordings go from {np.min(weights, where=weights > 0, initial=np.inf):.3g} to "
@@ -409,11 +428,23 @@ class ClipClassifier(ClassifierMixin, BaseEstimator):
         return tags
 
 
+_LARGEST_WEIGHT = 1e100
+
 _HEAVIEST = 1e9
 """Weights that differ by more are more than float64 can weigh against each other."""
 
 _OWN = tuple(name for name in PARAMETERS if name != "center")
 """Settings of a strategy that a classifier has: it is given centred features."""
+
+
+def _refuse_single(X: object) -> None:
+    """A row of bags is no bags, and neither is a list of rows."""
+    if isinstance(X, Bag) or (isinstance(X, list) and X and isinstance(X[0], Bag)):
+        what = "a list of Bag" if isinstance(X, list) else "one Bag"
+        raise ValueError(
+            f"X is {what}; expected Bags or a table. Select rows with a list, as bags[[0, 1]], or join them with "
+            "Bags.from_list."
+        )
 
 
 def _number_groups(groups: ArrayLike | None, bags: Bags) -> NDArray[np.int64]:
@@ -422,6 +453,8 @@ def _number_groups(groups: ArrayLike | None, bags: Bags) -> NDArray[np.int64]:
     names = column_or_1d(groups)
     if len(names) != len(bags):
         raise ValueError(f"There are {len(bags)} recordings and {len(names)} groups; expected one group for each.")
+    if any(name is None or name != name for name in names.tolist()):  # noqa: PLR0124  NaN is not itself
+        raise ValueError("Some groups are None or NaN; expected a name or a number for each recording.")
     return np.asarray(np.unique(names, return_inverse=True)[1], dtype=np.int64)
 
 

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypedDict
+from functools import partial
+from numbers import Integral
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,18 +18,21 @@ from poise.errors import SplitError, StrategyError
 from poise.heads.attention import Glance, learns_attention, look_back
 from poise.heads.audit.audit import Audit, audit
 from poise.heads.cautions import find_cautions
-from poise.heads.contestants import Contest, baseline_strategy, columns_of, gather_contestants
-from poise.heads.curve import Curves, draw_curves
+from poise.heads.contestants import Contest, Contestant, baseline_strategy, columns_of, gather_contestants
+from poise.heads.curve import Curves, count_fits, draw_curves
 from poise.heads.defaults import Defaults, choose_defaults
 from poise.heads.differences import find_differences
 from poise.heads.fusion import modalities_of, usable
 from poise.heads.leaderboard import LeaderboardRow, score_predictions
 from poise.heads.progress import Progress, StepCounter
 from poise.heads.splits import Fold, Protocol, hash_folds, make_folds
-from poise.heads.strategy import Strategy
+from poise.heads.strategy import Strategy, check_name
 from poise.heads.validate import OutOfFold
 from poise.manifest import Manifest
 from poise.store.bags import Bags
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 
 class _Splitting(TypedDict):
@@ -86,6 +91,19 @@ class Comparison:
     def hardest(self) -> str:
         """The protocol that keeps most apart; of several alike the first."""
         return max(self.folds, key=lambda text: Protocol.parse(text).hardness)
+
+    def to_frame(self) -> DataFrame:
+        """The leaderboard with a row for each strategy and protocol.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Columns ``strategy, protocol, scored, n, baseline``, the metrics, ``qwk_low`` and ``qwk_high`` (ends of the
+            95 % interval); what is undefined is NaN. As ``leaderboard.csv`` of a study.
+        """
+        import pandas as pd
+
+        return pd.DataFrame([row.cells() for row in self.rows])
 
     def to_json(self, *, study: str | None = None, settings: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """The result of ``poise compare`` as JSON.
@@ -154,15 +172,16 @@ def compare(
     Returns
     -------
     Comparison
+        Without the strategies that could not be fitted; ``warnings`` says why.
 
     Raises
     ------
     StrategyError
-        No recording has what the strategies need.
+        No recording has what the strategies need, or none of them can be fitted.
     SplitError
         A protocol is not possible on these labels and groups.
     """
-    _check_asked(bags, manifest, strategies, repeats, seed)
+    _check_asked(bags, manifest, strategies, score, repeats, seed)
     strategies = list(dict.fromkeys(strategies))
     baseline = baseline_strategy(bags, strategies)
     rows, warnings = _usable_rows(bags, [*strategies, baseline])
@@ -190,19 +209,16 @@ def compare(
         columns=_telling_columns(manifest, chosen, cluster),
         counted=np.ones(len(manifest), dtype=bool) if scored == "all" else ~manifest.is_copy,
     )
-    count = StepCounter(progress, sum(len(each) for each in folds.values()) * len(contestants))
-    board, predictions, differences = [], {}, []
+    predictions, failed = _validate_all(contestants, folds, progress)
+    warnings += [f"{name} is left out: {error}" for name, error in failed.items()]
+    fitted = [one for one in strategies if str(one) not in failed]
+    if not fitted:
+        raise next(iter(failed.values()))
+    board, differences = [], []
     for protocol, splits in folds.items():
-        lines = []
-        for one in contestants:
-            try:
-                found = one.validate(protocol, splits, lambda text=f"{protocol}  {one.name}": count.step(text))  # type: ignore[misc]
-            except StrategyError as error:
-                error.add_note(f"It was {one.name} under {protocol} that could not be fitted.")
-                raise
-            predictions[one.name, str(protocol)] = found
-            line = score_predictions(
-                found,
+        lines = [
+            score_predictions(
+                predictions[one.name, str(protocol)],
                 manifest,
                 keep=keep,
                 strategy=one.name,
@@ -211,14 +227,16 @@ def compare(
                 seed=seed,
                 baseline=one.baseline,
             )
-            lines.append(line)
+            for one in contestants
+            if one.name not in failed
+        ]
         lines.sort(key=_place)
         board += lines
-        seen = {name: predictions[name, str(protocol)] for name in map(str, [*strategies, baseline])}
+        seen = {name: predictions[name, str(protocol)] for name in map(str, [*fitted, baseline])}
         differences += find_differences(lines, seen, splits, manifest, seed=seed)
     hardest = max(folds, key=lambda protocol: protocol.hardness)
-    ranked = _rank(strategies, baseline, board, str(hardest))
-    deep = _look_deeper(contest, ranked, hardest, folds[hardest], keep, cluster) if in_depth else {}
+    ranked = _rank(fitted, baseline, board, str(hardest))
+    deep = _look_deeper(contest, ranked, hardest, folds[hardest], keep, cluster, progress) if in_depth else {}
     if with_audit:
         deep["audit"] = audit(
             bags,
@@ -228,6 +246,7 @@ def compare(
             known={str(protocol): predictions[str(ranked[0]), str(protocol)] for protocol in folds},
             n_tried=len(strategies),
             seed=seed,
+            progress=progress,
         )
     return Comparison(
         rows=board,
@@ -244,15 +263,42 @@ def compare(
     )
 
 
-def _check_asked(bags: Bags, manifest: Manifest, strategies: Sequence[Strategy], repeats: int, seed: int) -> None:
+def _validate_all(
+    contestants: Sequence[Contestant], folds: Mapping[Protocol, Sequence[Fold]], progress: Progress | None
+) -> tuple[dict[tuple[str, str], OutOfFold], dict[str, StrategyError]]:
+    """Predictions of everyone that can be fitted under all protocols, and why a strategy cannot."""
+    count = StepCounter(progress, sum(len(each) for each in folds.values()) * len(contestants))
+    predictions: dict[tuple[str, str], OutOfFold] = {}
+    failed: dict[str, StrategyError] = {}
+    for one in contestants:
+        own = {}
+        try:
+            for protocol, splits in folds.items():
+                step = f"{protocol}  {one.name}"
+                own[one.name, str(protocol)] = one.validate(protocol, splits, partial(count.step, step))
+        except StrategyError as error:
+            error.add_note(f"It was {one.name} under {protocol} that could not be fitted.")
+            if one.baseline:
+                raise
+            failed[one.name] = error
+        else:
+            predictions |= own
+    return predictions, failed
+
+
+def _check_asked(
+    bags: Bags, manifest: Manifest, strategies: Sequence[Strategy], score: str, repeats: int, seed: int
+) -> None:
+    check_name("score", score, ("auto", "originals", "all"))
     if len(bags) != len(manifest):
         raise StrategyError(
             f"There are {len(bags)} bags and {len(manifest)} rows in the manifest; expected one for each."
         )
-    if not strategies or repeats < 1 or seed < 0:
+    whole = isinstance(repeats, Integral) and isinstance(seed, Integral)
+    if not strategies or not whole or repeats < 1 or seed < 0:
         raise StrategyError(
             f"{len(strategies)} strategies and {repeats} repeats to compare, with the seed {seed}; expected one or "
-            "more of both and a seed from 0 on."
+            "more of both and a whole number from 0 on as the seed."
         )
 
 
@@ -310,13 +356,20 @@ def _look_deeper(
     folds: Sequence[Fold],
     keep: NDArray[np.int64],
     cluster: str,
+    progress: Progress | None,
 ) -> dict[str, Any]:
     """Learning curves of the best strategy, and the attention of the best that has one."""
-    looking = [strategy for strategy in ranked if learns_attention(strategy)]
-    return {
-        "curves": draw_curves(contest, ranked[0], protocol, folds, keep=keep, cluster=cluster),
-        "glances": list(look_back(contest, looking[0], protocol, folds)) if looking else [],
-    }
+    looking = [strategy for strategy in ranked if learns_attention(strategy)][:1]
+    count = StepCounter(progress, count_fits(contest, folds, cluster) + len(folds) * len(looking))
+    step = partial(count.step, f"learning curve  {ranked[0]}")
+    curves = draw_curves(contest, ranked[0], protocol, folds, keep=keep, cluster=cluster, on_fit=step)
+    glances = [
+        glance
+        for one in looking
+        for glance in look_back(contest, one, protocol, folds, on_fit=partial(count.step, f"attention  {one}"))
+    ]
+    count.finish(f"learning curve  {ranked[0]}")  # parts of one level take no fit
+    return {"curves": curves, "glances": glances}
 
 
 def _place(row: LeaderboardRow) -> tuple[bool, float]:

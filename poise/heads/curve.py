@@ -110,7 +110,15 @@ def draw_curves(
     )
 
 
-def _choose_sizes(units: Sequence[NDArray[np.int64]]) -> list[int]:
+def count_fits(contest: Contest, folds: Sequence[Fold], cluster: str, *, n_draws: int = N_DRAWS) -> int:
+    """How many fits `draw_curves` takes."""
+    first = [fold for fold in folds if fold.repeat == 0]
+    groups = contest.manifest.groups(cluster)
+    sizes = [_choose_sizes([units[fold.train] for fold in first]) for units in (groups, contest.manifest.sources)]
+    return sum(map(len, sizes)) * n_draws * len(first)
+
+
+def _choose_sizes(units: Sequence[NDArray[Any]]) -> list[int]:
     """From two units to as many as every training side has."""
     most = min(len(set(each.tolist())) for each in units)
     if most < 2:

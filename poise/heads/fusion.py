@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from poise.errors import StrategyError
+from poise.heads.parameters import FUSIONS, nearest
 from poise.store.bags import Bags, ModalityBags
 
 _SAME_TIME_S = 1e-3
@@ -32,18 +33,24 @@ def modalities_of(fusion: str, bags: Bags) -> tuple[str, ...]:
     Raises
     ------
     StrategyError
-        The bags do not have them.
+        The bags do not have them, or ``auto`` is to choose between others than video and audio.
     """
-    if fusion == "auto":
-        known = {"video", "audio"} & set(bags.modalities)
-        names = ("video", "audio") if len(known) == 2 else tuple(bags.modalities)
-    else:
-        names = ("video", "audio") if fusion in ("early", *LOOSE_FUSIONS) else (fusion,)
-    missing = [name for name in names if name not in bags.modalities]
-    if missing or not 1 <= len(names) <= 2:
+    there = tuple(bags.modalities)
+    if fusion == "auto" and set(there) != {"video", "audio"} and len(there) != 1:
         raise StrategyError(
-            f"Fusion {fusion!r} needs {' and '.join(missing or ['video', 'audio'])}, but the features are of: "
-            f"{', '.join(bags.modalities) or 'nothing'}. Extract the modality, or choose another fusion."
+            f"The features are of: {', '.join(there) or 'nothing'}. fusion='auto' takes video and audio, or one "
+            "modality; name the one to use."
+        )
+    if fusion in ("auto", "early", *LOOSE_FUSIONS):
+        names = there if fusion == "auto" and len(there) == 1 else ("video", "audio")
+    else:
+        names = (fusion,)
+    missing = [name for name in names if name not in there]
+    if missing:
+        near = "" if fusion in FUSIONS else nearest(fusion, (*FUSIONS, *there))
+        raise StrategyError(
+            f"Fusion {fusion!r} needs {' and '.join(missing)}, but the features are of: {', '.join(there)}.{near} "
+            "Extract the modality, or choose another fusion."
         )
     return names
 

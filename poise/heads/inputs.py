@@ -61,6 +61,11 @@ def prepare(bags: Bags, settings: HeadSettings) -> Bags:
 def see_clips(bags: Bags, settings: HeadSettings) -> Bags:
     """The clips that are pooled, a block for each modality that stays apart."""
     names = modalities_of(settings.fusion, bags)
+    if settings["layer"] != "mean" and all(bags.modalities[name].n_layers is None for name in names):
+        raise StrategyError(
+            f"layer={settings['layer']}: the features of {' and '.join(names)} keep no layers apart. Leave layer out, "
+            "or extract with several layers."
+        )
     layered = {name: _choose_layer(name, bags.modalities[name], settings["layer"]) for name in names}
     fused = fuse(Bags(keys=bags.keys, modalities=layered), settings.fusion)
     picked = {name: select_clips(block, settings["clips"]) for name, block in fused.modalities.items()}

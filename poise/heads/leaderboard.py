@@ -84,6 +84,20 @@ class LeaderboardRow:
             "reasons": {name: dict(part.reasons) for name, part in parts.items() if part.reasons},
         }
 
+    def cells(self) -> dict[str, Any]:
+        """The row as one line of a table; what is undefined is None."""
+        low, high = self.interval.values["qwk"] or (None, None)
+        return {
+            "strategy": self.strategy,
+            "protocol": self.protocol,
+            "scored": self.scored,
+            "n": self.n,
+            "baseline": int(self.baseline),
+            **self.metrics.values,
+            "qwk_low": low,
+            "qwk_high": high,
+        }
+
     def by_group(self) -> list[dict[str, Any]]:
         """Metrics of each group by itself; kappa is None where a group has one level only."""
         tables = self.tally.counts

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 from poise.errors import StrategyError
@@ -84,7 +86,7 @@ class Parameter:
         if isinstance(value, str) and value in self.words:
             return value
         if self.kind is str:
-            text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+            text = str(value) if isinstance(value, Integral) and not isinstance(value, bool) else value
             return text if isinstance(text, str) and self.pattern and re.fullmatch(self.pattern, text) else None
         if isinstance(value, bool):
             return None
@@ -133,6 +135,12 @@ PARAMETERS: dict[str, Parameter] = {
     "shrinkage": Parameter(default=0.1, kind=float, low=0, high=1, above_low=True, heads=("lightgbm",)),
 }
 """Every setting of a strategy by name."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A question after the known name that is most like this one; empty where none is like it."""
+    found = difflib.get_close_matches(name.lower(), list(known), n=1, cutoff=0.5)
+    return f" Did you mean {found[0]!r}?" if found else ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,8 +5,7 @@ Nothing is fitted here.
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from poise.errors import StrategyError
@@ -19,6 +18,7 @@ from poise.heads.parameters import (
     POOLINGS,
     HeadSettings,
     ParamValue,
+    nearest,
 )
 
 
@@ -141,7 +141,7 @@ def check_name(what: str, name: object, known: Sequence[str]) -> None:
     """Refuse a name that is not known, answering with the nearest that is."""
     if name in known:
         return
-    raise StrategyError(f"There is no {what} {name!r}.{_nearest(str(name), known)} Known: {', '.join(known)}.")
+    raise StrategyError(f"There is no {what} {name!r}.{nearest(str(name), known)} Known: {', '.join(known)}.")
 
 
 def check_fit(pooling: str, fusion: str, head: str) -> None:
@@ -166,7 +166,7 @@ def check_params(params: Mapping[str, object], *, pooling: str, head: str) -> di
     own = [name for name, known in PARAMETERS.items() if head in known.heads and pooling in known.poolings]
     for name in params:
         if name not in PARAMETERS:
-            raise StrategyError(f"There is no setting {name!r}.{_nearest(name, own)} {head} has: {', '.join(own)}.")
+            raise StrategyError(f"There is no setting {name!r}.{nearest(name, own)} {head} has: {', '.join(own)}.")
         if name not in own:
             raise StrategyError(f"{name} is no setting of {pooling} with {head}. It has: {', '.join(own)}.")
     checked = {name: PARAMETERS[name].check(name, value) for name, value in params.items()}
@@ -198,11 +198,6 @@ def _parse_params(text: str, settings: str) -> dict[str, ParamValue]:
 def _head_and_params(text: str) -> tuple[str, dict[str, ParamValue]]:
     head, _, settings = text.partition(":")
     return head, _parse_params(text, settings)
-
-
-def _nearest(name: str, known: Iterable[str]) -> str:
-    found = difflib.get_close_matches(name.lower(), list(known), n=1, cutoff=0.5)
-    return f" Did you mean {found[0]!r}?" if found else ""
 
 
 def _text(value: ParamValue) -> str:

@@ -108,13 +108,10 @@ def _predictions(comparison: Comparison) -> str:
 def _leaderboard(comparison: Comparison) -> str:
     """The leaderboard as a table; an undefined number is an empty cell."""
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    names = list(comparison.rows[0].metrics.values)
-    writer.writerow(["strategy", "protocol", "scored", "n", "baseline", *names, "qwk_low", "qwk_high"])
-    for row in comparison.rows:
-        values = [row.metrics.values[name] for name in names]
-        fixed = [row.strategy, row.protocol, row.scored, row.n, int(row.baseline)]
-        writer.writerow([*fixed, *values, *(row.interval.values["qwk"] or (None, None))])
+    lines = [row.cells() for row in comparison.rows]
+    writer = csv.DictWriter(text, list(lines[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
     return text.getvalue()
 
 

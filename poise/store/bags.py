@@ -30,6 +30,11 @@ class ModalityBags:
         Recording ``i`` has the rows ``offsets[i]:offsets[i + 1]``; none where the modality is missing.
     clip_times : ndarray of shape (n_clips_total, 2), float64
         Start and end of each clip in seconds; NaN where unknown (imported features).
+
+    Raises
+    ------
+    ValueError
+        The values are no real numbers of two or three axes, or the arrays do not fit together.
     """
 
     values: NDArray[Any]
@@ -37,10 +42,15 @@ class ModalityBags:
     clip_times: NDArray[np.float64]
 
     def __post_init__(self) -> None:
-        rows = len(self.values)
+        rows, shape = len(self.values), self.values.shape
+        if self.values.dtype.kind not in "fiub" or len(shape) not in (2, 3) or not all(shape[1:]):
+            raise ValueError(
+                f"Clips are {self.values.dtype} of shape {shape}; expected real numbers of shape (n_clips, dim) or "
+                "(n_clips, n_layers, dim)."
+            )
         if len(self.clip_times) != rows or self.offsets[0] != 0 or self.offsets[-1] != rows:
             raise ValueError(
-                f"offsets end at {self.offsets[-1]} and there are {len(self.clip_times)} clip times, expected {rows}"
+                f"Offsets end at {self.offsets[-1]} and there are {len(self.clip_times)} clip times; expected {rows}."
             )
 
     def __len__(self) -> int:
@@ -162,14 +172,35 @@ class Bags(Sequence[Bag]):
     def from_arrays(
         cls, modalities: Mapping[str, Sequence[NDArray[Any]]], *, keys: Sequence[str] | None = None
     ) -> Bags:
-        """Bags from one list of (n_clips, dim) arrays per modality; an array of no clips is a missing modality."""
-        if not modalities:
-            raise ValueError("There is no modality. Give at least one list of arrays.")
+        """Bags from arrays of clips.
+
+        Parameters
+        ----------
+        modalities : mapping of str to sequence of ndarray of shape (n_clips, [n_layers,] dim)
+            One array for each recording; one of no clips where the recording lacks the modality.
+        keys : sequence of str, optional
+            Key of each recording; by default its number.
+
+        Raises
+        ------
+        ValueError
+            There are none, or arrays of one modality differ in shape.
+        """
+        if not modalities or not all(len(arrays) for arrays in modalities.values()):
+            raise ValueError("There is no modality, or one without recordings. Give one array for each recording.")
         packed = {}
-        for name, arrays in modalities.items():
-            offsets = row_offsets(np.array([len(array) for array in arrays]))
-            values = np.concatenate([np.asarray(array) for array in arrays])
-            packed[name] = ModalityBags(values=values, offsets=offsets, clip_times=np.full((len(values), 2), np.nan))
+        for name, given in modalities.items():
+            arrays = [np.asarray(array) for array in given]
+            shapes = {array.shape[1:] if array.ndim else None for array in arrays}
+            if len(shapes) > 1 or None in shapes:
+                found = sorted({str(array.shape) for array in arrays})[:5]
+                raise ValueError(
+                    f"Arrays of {name} have the shapes {', '.join(found)}; expected (n_clips, dim) with one dim, or "
+                    "(n_clips, n_layers, dim)."
+                )
+            values, counts = np.concatenate(arrays), np.array([len(array) for array in arrays])
+            times = np.full((len(values), 2), np.nan)
+            packed[name] = ModalityBags(values=values, offsets=row_offsets(counts), clip_times=times)
         n = len(next(iter(packed.values())))
         return cls(keys=tuple(keys or (str(i) for i in range(n))), modalities=packed)
 

@@ -170,6 +170,9 @@ def test_class_weights_equal_sample_weights():
         ({"alpha": -1.0}, "alpha=-1.0 of a strategy: expected auto or a number from 1e-06"),
         ({"class_weight": "even"}, "class_weight=even"),
         ({"fusion": "smell"}, "needs smell, but the features are of"),
+        ({"fusion": None}, "no fusion None"),
+        ({"fusion": ["video"]}, r"no fusion \['video'\]"),
+        ({"layer": True}, "layer=True of a strategy"),
     ],
 )
 def test_wrong_settings_are_refused_when_fitting(settings, message):
@@ -191,6 +194,34 @@ def test_unfit_input_is_refused():
     broken = Bags.from_arrays({"video": [np.full((2, 3), np.nan)] * 4})
     with pytest.raises(ValueError, match="NaN, infinity or numbers above"):
         ClipClassifier().fit(broken, [0, 1, 0, 1])
+    for groups in ([None, *range(39)], [np.nan, *range(39)]):
+        with pytest.raises(ValueError, match="Some groups are None or NaN"):
+            ClipClassifier().fit(bags, manifest.labels, groups=groups)
+    for weight in (5e-324, 1.7e308):
+        with pytest.raises(StrategyError, match="A weight of 2 counts as two such recordings"):
+            ClipClassifier().fit(bags, manifest.labels, sample_weight=np.full(40, weight))
+
+
+def test_a_row_of_bags_is_no_bags():
+    """One recording, and a list of them, say how to make bags of them."""
+    bags, manifest = make_recordings()
+    model = ClipClassifier().fit(bags, manifest.labels)
+    with pytest.raises(ValueError, match=r"X is one Bag; expected Bags or a table. Select rows with a list"):
+        model.predict(bags[0])
+    with pytest.raises(ValueError, match="X is a list of Bag"):
+        ClipClassifier().fit(list(bags), manifest.labels)
+    np.testing.assert_array_equal(model.predict(Bags.from_list([bags[3]])), model.predict(bags)[[3]])
+
+
+def test_a_state_that_could_not_be_read_again_is_not_exported():
+    """Labels that JSON has no word for are refused when they are to be written, not when they are read."""
+    bags, manifest = make_recordings()
+    days = np.array(["2026-01-01", "2026-01-02", "2026-01-03"], dtype="datetime64[D]")[manifest.labels]
+    with pytest.raises(BundleError, match="expected labels of one kind in rising order"):
+        ClipClassifier().fit(bags, days).export_state()
+    state = ClipClassifier(random_state=np.uint8(3)).fit(bags, manifest.labels).export_state()
+    assert state.config["settings"]["random_state"] == 3
+    ClipClassifier.from_state(state)
 
 
 def test_features_of_another_encoder_are_refused():

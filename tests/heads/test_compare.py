@@ -142,6 +142,48 @@ def test_progress_counts_every_fit():
     assert calls[0][2] == "stratified:5  majority"
 
 
+def test_progress_tells_of_the_learning_curve_and_of_attention_too():
+    """Each part counts its own steps up to all of them."""
+    bags, manifest = make_recordings(n_originals=24, n_speakers=3)
+    calls = []
+    networks = [Strategy.parse("attention/video/softmax:epochs=2,n_seeds=1")]
+    found = compare(
+        bags,
+        manifest,
+        strategies=networks,
+        protocols=PROTOCOLS[1:],
+        in_depth=True,
+        progress=lambda *args: calls.append(args),
+    )
+    told = [(done, total) for done, total, text in calls if text.startswith(("learning curve", "attention"))]
+    assert [done for done, _ in told[:-1]] == list(range(1, len(told)))
+    assert told[-1][0] == told[-1][1]
+    assert calls[-2][2] == "attention  attention/video/softmax:epochs=2,n_seeds=1"
+    assert found.glances
+
+
+def test_a_strategy_that_cannot_be_fitted_leaves_the_others_alone():
+    """It is named with the reason; where none is left its error is raised, with where it came from."""
+    bags, manifest = make_recordings()
+    wrong = Strategy.parse("mean/early/cumulative:center=room")
+    found = compare(bags, manifest, strategies=[wrong, *STRATEGIES], protocols=PROTOCOLS)
+    assert {row.strategy for row in found.rows if not row.baseline} == {str(one) for one in STRATEGIES}
+    assert any(text.startswith(f"{wrong} is left out: ") for text in found.warnings)
+    with pytest.raises(StrategyError, match="room") as caught:
+        compare(bags, manifest, strategies=[wrong], protocols=PROTOCOLS)
+    assert caught.value.__notes__ == [f"It was {wrong} under stratified:4 that could not be fitted."]
+
+
+def test_the_board_is_a_table_for_pandas(comparison):
+    """One row for each strategy and protocol, with the ends of its interval."""
+    table = comparison.to_frame()
+    assert len(table) == len(comparison.rows)
+    assert table.loc[0, "strategy"] == comparison.rows[0].strategy
+    last = comparison.rows[-1]
+    assert tuple(table.loc[len(table) - 1, ["qwk_low", "qwk_high"]]) == last.interval.values["qwk"]
+    assert set(METRICS) <= set(table.columns)
+
+
 def test_result_does_not_depend_on_what_else_is_compared(comparison):
     """A strategy has the same numbers alone and in a grid."""
     bags, manifest = make_recordings(n_copies=12, signal=4.0)
@@ -157,8 +199,11 @@ def test_impossible_comparison_is_refused():
         compare(bags[:44], manifest, strategies=STRATEGIES)
     with pytest.raises(StrategyError, match="0 strategies"):
         compare(bags, manifest, strategies=[])
-    with pytest.raises(StrategyError, match="a seed from 0 on"):
-        compare(bags, manifest, strategies=STRATEGIES, seed=-1)
+    for change in ({"seed": -1}, {"seed": 0.5}, {"repeats": 1.5}):
+        with pytest.raises(StrategyError, match="a whole number from 0 on as the seed"):
+            compare(bags, manifest, strategies=STRATEGIES, **change)
+    with pytest.raises(StrategyError, match="no score 'nonsense'"):
+        compare(bags, manifest, strategies=STRATEGIES, score="nonsense")
     clips = [bag.values["video"] for bag in bags]
     apart = {"video": [*clips[:20], *(clip[:0] for clip in clips[20:])]}
     apart["audio"] = [*(clip[:0] for clip in clips[:20]), *clips[20:]]

@@ -59,6 +59,8 @@ def test_fusion_of_a_modality_that_is_not_there_is_refused():
     bags = Bags.from_arrays({"video": [np.ones((2, 3))]})
     with pytest.raises(StrategyError, match="needs audio, but the features are of: video"):
         fuse(bags, "early")
+    with pytest.raises(StrategyError, match="needs middle, but the features are of: video. Did you mean 'mid'"):
+        fuse(bags, "middle")
     assert available_fusions(bags) == ["video"]
     assert modalities_of("auto", bags) == ("video",)
 
@@ -69,6 +71,15 @@ def test_auto_takes_all_modalities():
     assert modalities_of("auto", both) == ("video", "audio")
     assert available_fusions(both) == ["early", "video", "audio"]
     assert fuse(Bags.from_array(np.ones((3, 2))), "auto").modalities["features"].values.shape == (3, 2)
+
+
+def test_auto_does_not_choose_between_modalities_that_it_does_not_know():
+    """None is passed over in silence; a third one is used by its name."""
+    clips = [np.ones((2, 3))]
+    bags = Bags.from_arrays({"video": clips, "audio": clips, "text": clips})
+    with pytest.raises(StrategyError, match="of: video, audio, text. fusion='auto' takes video and audio"):
+        modalities_of("auto", bags)
+    assert modalities_of("text", bags) == ("text",)
 
 
 @pytest.mark.parametrize("fusion", ["mid", "gated", "late"])

@@ -50,6 +50,16 @@ def test_a_layer_is_chosen_or_the_mean_of_all():
         prepare(bags, settings("mean/video/ridge", layer="3"))
 
 
+@pytest.mark.parametrize("layer", ["learnt", "1"])
+def test_layers_are_asked_of_features_that_keep_them(layer):
+    """One modality with layers is enough; without any the setting would do nothing."""
+    flat = Bags.from_arrays({"video": [np.ones((2, 4))], "audio": [np.ones((1, 5))]})
+    with pytest.raises(StrategyError, match=f"layer={layer}: the features of video and audio keep no layers apart"):
+        prepare(flat, settings("mean/mid/softmax", layer=layer))
+    both = Bags(keys=flat.keys, modalities={**flat.modalities, "video": layered()[[0]].modalities["video"]})
+    assert set(prepare(both, settings("mean/mid/softmax", layer=layer)).modalities) == {"video", "audio"}
+
+
 def test_a_missing_modality_is_nan_in_the_table_and_nowhere_else():
     """Its columns say that nothing is known; what is there is not touched."""
     bags = Bags.from_arrays({"video": [np.ones((2, 3)), np.ones((0, 3))], "audio": [np.ones((1, 2)), np.ones((1, 2))]})

@@ -49,11 +49,29 @@ def test_an_array_is_bags_of_one_clip() -> None:
 
 def test_arrays_that_do_not_fit_are_refused() -> None:
     """Offsets, clip times and modalities of different lengths are errors."""
-    with pytest.raises(ValueError, match="offsets end at 2"):
+    with pytest.raises(ValueError, match="Offsets end at 2"):
         ModalityBags(values=np.zeros((3, 2)), offsets=np.array([0, 2]), clip_times=np.zeros((3, 2)))
     one = ModalityBags(values=np.zeros((3, 2)), offsets=np.array([0, 3]), clip_times=np.zeros((3, 2)))
     with pytest.raises(ValueError, match="video has 1 recordings, expected 2"):
         Bags(keys=("a", "b"), modalities={"video": one})
+
+
+@pytest.mark.parametrize(
+    "values",
+    [np.zeros(3), np.zeros((3, 2, 2, 2)), np.zeros((3, 0)), np.zeros((3, 2), complex), np.full((3, 2), "loud")],
+    ids=["one axis", "four axes", "no columns", "complex", "text"],
+)
+def test_clips_are_real_numbers_of_two_or_three_axes(values: np.ndarray) -> None:
+    """Anything else is named with its type and shape."""
+    with pytest.raises(ValueError, match=r"Clips are .* expected real numbers of shape \(n_clips, dim\)"):
+        Bags.from_array(values)
+
+
+@pytest.mark.parametrize("arrays", [[np.zeros((1, 2)), np.zeros((1, 3))], [np.zeros((1, 2)), 4.0]])
+def test_arrays_of_one_modality_have_one_shape(arrays: list[np.ndarray]) -> None:
+    """What the shapes are is told, and what was expected."""
+    with pytest.raises(ValueError, match=r"Arrays of video have the shapes .*expected \(n_clips, dim\)"):
+        Bags.from_arrays({"video": arrays})
 
 
 def test_a_piece_of_consecutive_recordings_is_a_view() -> None:
@@ -158,3 +176,5 @@ def test_bags_have_a_modality() -> None:
     """Of nothing there is no number of recordings."""
     with pytest.raises(ValueError, match="no modality"):
         Bags.from_arrays({})
+    with pytest.raises(ValueError, match="one without recordings"):
+        Bags.from_arrays({"video": []})
