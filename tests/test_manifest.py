@@ -257,6 +257,6 @@ def test_a_manifest_can_be_made_without_a_table() -> None:
 
 def test_ranks_are_those_of_the_label_names(tmp_path: Path) -> None:
     """A manifest made by hand cannot hold a level that has no name."""
-    manifest = read_manifest(write(tmp_path, "path,label\na,1\nb,2\n"))
+    manifest = read_manifest(write(tmp_path, "path,label\na,0\nb,1\n"))
     with pytest.raises(ManifestError, match="the rank 1, but there are 1 label names"):
-        replace(manifest, label_names=("1",))
+        replace(manifest, label_names=("0",))
