@@ -161,12 +161,8 @@ def fit_ridge(
 ) -> Thresholds:
     """Ridge regression on the ranks, its cutpoints learnt from groups left out; as :func:`fit_cumulative`."""
     coef, intercept, unseen = fit_ridge_scores(rows, ranks, weights, penalties, groups)
-    cuts = [fit_cutpoints(scores, ranks, weights, n_levels) for scores in unseen]
-    slope = np.array([one for one, _ in cuts])
-    return Thresholds(
-        coef=(slope[:, None] * coef)[:, None, :],
-        cuts=np.stack([some for _, some in cuts]) - (slope * intercept)[:, None],
-    )
+    slopes, cuts = fit_cutpoints(unseen, ranks, weights, n_levels)
+    return Thresholds(coef=(slopes[:, None] * coef)[:, None, :], cuts=cuts - (slopes * intercept)[:, None])
 
 
 FitLinear = Callable[

@@ -1,4 +1,4 @@
-"""Exact ordinal models of one linear score: proportional odds and all thresholds, many at once over the same rows."""
+"""Exact ordinal models of one linear score: proportional odds and all thresholds, many at once."""
 
 from __future__ import annotations
 
@@ -45,7 +45,8 @@ def fit_one_score(
     ----------
     link : {"cumulative", "all-threshold"}
         Loss of a row.
-    rows : ndarray of shape (n_rows, n_features), float64
+    rows : ndarray of shape (n_rows, n_features) or (n_models, n_rows, n_features), float64
+        The same for all models, or each one's own.
     ranks : ndarray of shape (n_models, n_rows), int64
         Levels 0 .. n_levels - 1; in every model each is there in a row that has a weight.
     weights : ndarray of shape (n_models, n_rows), float64
@@ -64,14 +65,15 @@ def fit_one_score(
     StrategyError
         A model did not arrive, which happens where weights or penalties differ by more than float64 holds.
     """
-    n_features = rows.shape[1]
+    n_rows, n_features = rows.shape[-2:]
     params = np.zeros((len(ranks), n_features + n_levels - 1))
     params[:, n_features:] = prior_cuts(ranks, weights, n_levels)
-    per_model = 8 * (rows.size + (n_features + n_levels) ** 2 + 8 * len(rows) * n_levels)
+    per_model = 8 * (n_rows * n_features + (n_features + n_levels) ** 2 + 8 * n_rows * n_levels)
     size = max(1, _STACK_BYTES // per_model)
     for first in range(0, len(ranks), size):
         part = slice(first, first + size)
-        stack = _Stack(link, rows, ranks[part], weights[part], penalties[part])
+        own = rows if rows.ndim == 2 else rows[part]
+        stack = _Stack(link, own, ranks[part], weights[part], penalties[part])
         minimise(stack, params[part], scale=weights[part].sum(1))
     return ScoreStack(coef=params[:, :n_features], cuts=params[:, n_features:])
 
@@ -102,8 +104,9 @@ class _Stack:
 
     def loss(self, problems: NDArray[np.int64], params: NDArray[np.float64]) -> NDArray[np.float64]:
         """See :class:`poise.heads.exact.newton.Stack`."""
-        coef, cuts = np.split(params, [self._rows.shape[1]], axis=1)
-        each = row_losses(self._link, coef @ self._rows.T, cuts, self._ranks[problems])
+        rows = self._rows_of(problems)
+        coef, cuts = np.split(params, [rows.shape[-1]], axis=1)
+        each = row_losses(self._link, _score(rows, coef), cuts, self._ranks[problems])
         weights = self._weights[problems]
         # a row that counts for nothing must not make an infinite loss undefined
         counted = np.where(weights > 0, weights * each, 0.0)
@@ -113,21 +116,31 @@ class _Stack:
         self, problems: NDArray[np.int64], params: NDArray[np.float64]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """See :class:`poise.heads.exact.newton.Stack`."""
-        rows, weights, penalties = self._rows, self._weights[problems], self._penalties[problems]
-        n = rows.shape[1]
+        rows, weights, penalties = self._rows_of(problems), self._weights[problems], self._penalties[problems]
+        n, across = rows.shape[-1], np.swapaxes(rows, -1, -2)
         coef, cuts = np.split(params, [n], axis=1)
-        found = differentiate(self._link, coef @ rows.T, cuts, self._ranks[problems])
+        found = differentiate(self._link, _score(rows, coef), cuts, self._ranks[problems])
         gradient = np.empty_like(params)
-        gradient[:, :n] = (weights * found.score) @ rows + penalties[:, None] * coef
+        gradient[:, :n] = _score(across, weights * found.score) + penalties[:, None] * coef
         gradient[:, n:] = (weights[..., None] * found.cut).sum(1)
         curvature = np.empty((*params.shape, params.shape[1]))
         bend = weights * found.score_score
-        curvature[:, :n, :n] = rows.T @ (bend[:, :, None] * rows)  # (n_models, n_features, n_features)
+        curvature[:, :n, :n] = across @ (bend[:, :, None] * rows)  # (n_models, n_features, n_features)
         curvature[:, np.arange(n), np.arange(n)] += penalties[:, None]
-        curvature[:, :n, n:] = rows.T @ (weights[..., None] * found.score_cut)
+        curvature[:, :n, n:] = across @ (weights[..., None] * found.score_cut)
         curvature[:, n:, :n] = curvature[:, :n, n:].transpose(0, 2, 1)
         curvature[:, n:, n:] = _between_cuts((weights[..., None, None] * found.cut_cut).sum(1))
         return gradient, curvature
+
+    def _rows_of(self, problems: NDArray[np.int64]) -> NDArray[np.float64]:
+        return self._rows if self._rows.ndim == 2 else self._rows[problems]
+
+
+def _score(rows: NDArray[np.float64], coef: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Sums over the last axis of rows that models share or that each has for itself, shape (n_models, n_rows)."""
+    if rows.ndim == 2:
+        return np.asarray(coef @ rows.T)
+    return np.asarray((rows @ coef[..., None])[..., 0])
 
 
 def _between_cuts(second: NDArray[np.float64]) -> NDArray[np.float64]:

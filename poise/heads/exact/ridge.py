@@ -61,26 +61,34 @@ def fit_ridge_scores(
 
 def fit_cutpoints(
     scores: NDArray[np.float64], ranks: NDArray[np.int64], weights: NDArray[np.float64], n_levels: int
-) -> tuple[float, NDArray[np.float64]]:
-    """Proportional odds of one column: how sharply the score parts the levels, and rising cutpoints.
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Proportional odds of each of several scores: how sharply it parts the levels, and rising cutpoints.
 
     Parameters
     ----------
-    scores : ndarray of shape (n_rows,), float64
+    scores : ndarray of shape (n_scores, n_rows), float64
     ranks : ndarray of shape (n_rows,), int64
+        Each level is there.
     weights : ndarray of shape (n_rows,), float64
+        Above 0.
     n_levels : int
 
     Returns
     -------
-    slope : float
+    slopes : ndarray of shape (n_scores,), float64
         0 where higher scores do not go with higher levels: then the cutpoints say the label distribution.
-    cuts : ndarray of shape (n_levels - 1,), float64
+    cuts : ndarray of shape (n_scores, n_levels - 1), float64
         Level k is exceeded with the probability ``sigmoid(slope * score - cuts[k])``.
     """
+    shape = scores.shape
     found = fit_one_score(
-        "cumulative", scores[:, None], ranks[None], weights[None], np.array([SLOPE_PENALTY]), n_levels=n_levels
+        "cumulative",
+        scores[:, :, None],
+        np.broadcast_to(ranks, shape),
+        np.broadcast_to(weights, shape),
+        np.full(len(scores), SLOPE_PENALTY),
+        n_levels=n_levels,
     )
-    if found.coef[0, 0] > 0:
-        return float(found.coef[0, 0]), found.cuts[0]
-    return 0.0, prior_cuts(ranks[None], weights[None], n_levels)[0]
+    rising = found.coef[:, 0] > 0
+    prior = prior_cuts(ranks[None], weights[None], n_levels)
+    return np.where(rising, found.coef[:, 0], 0.0), np.where(rising[:, None], found.cuts, prior)

@@ -10,12 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from poise.errors import BundleError
-from poise.heads.exact.one_score import fit_one_score, prior_cuts
-from poise.heads.exact.ridge import SLOPE_PENALTY
+from poise.heads.exact.ridge import fit_cutpoints
 from poise.heads.ordinal import proba_from_cumulative, sigmoid
 from poise.heads.state import get_array
-
-_STACK_ROWS = 1024
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -56,7 +53,7 @@ class Cutpoints:
 def fit_cutpoints_of(
     scores: NDArray[np.float64], ranks: NDArray[np.int64], weights: NDArray[np.float64], n_classes: int
 ) -> list[Cutpoints]:
-    """Cutpoints for each of several scores of the same recordings: `poise.heads.exact.ridge.fit_cutpoints`, stacked.
+    """Cutpoints for each of several scores of the same recordings, see `poise.heads.exact.ridge.fit_cutpoints`.
 
     Parameters
     ----------
@@ -67,25 +64,5 @@ def fit_cutpoints_of(
         Above 0.
     n_classes : int
     """
-    prior = prior_cuts(ranks[None], weights[None], n_classes)[0]
-    size, found = max(1, _STACK_ROWS // len(ranks)), []
-    for first in range(0, len(scores), size):
-        own = scores[first : first + size]
-        # all scores are rows of one column, of which each model weighs its own
-        shares: NDArray[np.float64] = np.kron(np.eye(len(own)), weights).astype(
-            np.float64
-        )  # (n_scores, n_scores * n_recordings)
-        penalties = np.full(len(own), SLOPE_PENALTY)
-        models = fit_one_score(
-            "cumulative",
-            own.reshape(-1, 1),
-            np.tile(ranks, (len(own), len(own))),
-            shares,
-            penalties,
-            n_levels=n_classes,
-        )
-        found += [
-            Cutpoints(slope=float(slope), cuts=cuts) if slope > 0 else Cutpoints(slope=0.0, cuts=prior)
-            for slope, cuts in zip(models.coef[:, 0], models.cuts, strict=True)
-        ]
-    return found
+    slopes, cuts = fit_cutpoints(scores, ranks, weights, n_classes)
+    return [Cutpoints(slope=slope, cuts=own) for slope, own in zip(slopes.tolist(), cuts, strict=True)]

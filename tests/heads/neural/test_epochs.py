@@ -103,7 +103,7 @@ def test_stacked_cutpoints_are_those_of_one_score_at_a_time():
     ranks, weights = random.integers(0, 4, 300), random.uniform(0.5, 2, 300)
     scores = random.normal(size=(7, 300)) + np.array([-1, 0.1, 0.5, 1, 2, 3, 9])[:, None] * ranks
     for found, own in zip(fit_cutpoints_of(scores, ranks, weights, 4), scores, strict=True):
-        slope, cuts = fit_cutpoints(own, ranks, weights, 4)
+        (slope,), (cuts,) = fit_cutpoints(own[None], ranks, weights, 4)
         np.testing.assert_allclose([found.slope, *found.cuts], [slope, *cuts], atol=1e-6)
     assert fit_cutpoints_of(scores, ranks, weights, 4)[0].slope == 0
 
