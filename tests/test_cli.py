@@ -537,7 +537,7 @@ def test_a_slip_of_out_costs_nothing(study: Path, tmp_path: Path) -> None:
     """`train` replaces an older model and no other file; `compare` replaces an older study and no other folder."""
     table = tmp_path / "labels.csv"
     table.write_text("precious")
-    command = ["train", *arguments_of(study), "--strategy", "mean/video/ridge", "--cv", "stratified:3", "--out"]
+    command = ["train", *arguments_of(study), "--strategy", "mean/video/cumulative", "--cv", "stratified:3", "--out"]
     assert_refused(poise(*command, table), 1, "is not a model, so it is left as it is")
     assert table.read_text() == "precious"
     assert_refused(poise(*command, tmp_path), 1, "is a folder")
@@ -547,6 +547,13 @@ def test_a_slip_of_out_costs_nothing(study: Path, tmp_path: Path) -> None:
     compare = ["compare", *arguments_of(study), "--strategy", "mean/video/ridge", "--cv", "stratified:3", "--out"]
     assert_refused(poise(*compare, tmp_path / "mine"), 1, "no study, so it is left as it is")
     assert (tmp_path / "mine" / "predictions.csv").read_text() == "precious"
+
+
+@pytest.mark.parametrize("command", [["compare"], ["train", "--out", "m.zip"]], ids=["compare", "train"])
+def test_parts_of_a_strategy_beside_a_whole_one_are_refused(command: list[str], study: Path) -> None:
+    """None of the two is passed over in silence."""
+    result = poise(*command, *arguments_of(study), "--strategy", "mean/video/ridge", "--pool", "max", "--head", "corn")
+    assert_refused(result, 2, "--strategy says all of a strategy; leave out --pool and --head")
 
 
 def test_a_narrow_terminal_loses_columns_and_not_names(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:

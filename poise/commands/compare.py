@@ -111,10 +111,14 @@ def compare_command(
     A strategy is pooling × fusion × head on the stored features; all are scored on identical folds.
     """
     from poise.heads import compare, write_study
+    from poise.heads.study import check_folder
 
-    protocols = parse_protocols(cv)
+    refuse_parts_of(strategy, pool, None if fusion == "auto" else fusion, head)
+    if out is not None:
+        check_folder(out)
+    protocols, given = parse_protocols(cv), [_parse(text) for text in strategy or ()]
     recordings, bags, specs = load_features(manifest, store, root=root, labels=labels, video=video, audio=audio)
-    strategies = [_parse(text) for text in strategy] if strategy else _grid(bags, pool, fusion, head)
+    strategies = given or _grid(bags, pool, fusion, head)
     with fit_bar() as progress:
         found = compare(
             bags,
@@ -172,6 +176,13 @@ def parse_protocols(texts: list[str] | None) -> list[Protocol] | None:
     from poise.heads import Protocol
 
     return [Protocol.parse(text) for text in texts] if texts else None
+
+
+def refuse_parts_of(strategy: object, pool: str | None, fusion: str | None, head: str | None) -> None:
+    """Refuse parts of strategies beside whole ones: which of the two was meant cannot be told."""
+    given = [name for name, value in (("--pool", pool), ("--fusion", fusion), ("--head", head)) if value is not None]
+    if strategy and given:
+        raise typer.BadParameter(f"--strategy says all of a strategy; leave out {' and '.join(given)}.")
 
 
 def _parse(text: str) -> Strategy:

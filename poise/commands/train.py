@@ -9,7 +9,7 @@ import typer
 
 from poise.commands.audit import draw_audit
 from poise.commands.board import draw_leaderboard, fit_bar
-from poise.commands.compare import CvOption, RepeatsOption, ScoreOption, parse_protocols
+from poise.commands.compare import CvOption, RepeatsOption, ScoreOption, parse_protocols, refuse_parts_of
 from poise.commands.terminal import (
     AudioSetOption,
     JsonOption,
@@ -47,23 +47,26 @@ def train_command(
     audio: AudioSetOption = None,
     labels: LabelsOption = None,
     pool: Annotated[
-        str, typer.Option("--pool", metavar="NAME", help="mean, mean-std, max, attention or gated-attention.")
-    ] = "mean",
-    fusion: Annotated[
-        str,
+        str | None,
         typer.Option(
-            "--fusion", metavar="NAME", help="video, audio, early, mid, gated or late; auto takes all there is."
+            "--pool", metavar="NAME", help="mean, mean-std, max, attention or gated-attention. Default: mean."
         ),
-    ] = "auto",
+    ] = None,
+    fusion: Annotated[
+        str | None,
+        typer.Option(
+            "--fusion", metavar="NAME", help="video, audio, early, mid, gated or late. Default: all there is."
+        ),
+    ] = None,
     head: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--head",
             metavar="NAME",
             help="cumulative, all-threshold, frank-hall, logistic or ridge; softmax, coral, corn or regression; or "
-            "lightgbm.",
+            "lightgbm. Default: cumulative.",
         ),
-    ] = "cumulative",
+    ] = None,
     strategy: Annotated[
         str | None,
         typer.Option("--strategy", metavar="SPEC", help="In place of the three, as mean/early/corn:hidden=64."),
@@ -78,8 +81,11 @@ def train_command(
 
     The bundle is one ZIP with the head, the extraction settings and how it was validated.
     """
+    from poise.serve.bundle import check_target
     from poise.serve.training import train
 
+    refuse_parts_of(strategy, pool, fusion, head)
+    check_target(out)
     protocols = parse_protocols(cv)
     recordings, bags, specs = load_features(manifest, store, root=root, labels=labels, video=video, audio=audio)
     chosen = _strategy(bags, strategy, pool, fusion, head)
@@ -110,11 +116,11 @@ def train_command(
     console().print(f"\n{chosen}, trained on {trained.bundle.training['n_recordings']} recordings: {out}")
 
 
-def _strategy(bags: Bags, text: str | None, pool: str, fusion: str, head: str) -> Strategy:
+def _strategy(bags: Bags, text: str | None, pool: str | None, fusion: str | None, head: str | None) -> Strategy:
     from poise.commands.compare import richest_fusion
     from poise.heads import Strategy
 
     if text is not None:
         return Strategy.parse(text)
-    chosen = richest_fusion(bags)[0] if fusion == "auto" else fusion
-    return Strategy.parse(f"{pool}/{chosen}/{head}")
+    chosen = richest_fusion(bags)[0] if fusion in (None, "auto") else fusion
+    return Strategy.parse(f"{pool or 'mean'}/{chosen}/{head or 'cumulative'}")

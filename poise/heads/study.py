@@ -44,7 +44,7 @@ def write_study(
         The folder holds something that is no study, or cannot be written.
     """
     path = Path(folder)
-    _check_folder(path)
+    check_folder(path)
     writers: dict[str, Callable[[Comparison], str]] = {
         "splits.json": lambda found: _dump(_splits(found)),
         "predictions.csv": _predictions,
@@ -61,7 +61,14 @@ def write_study(
     return path
 
 
-def _check_folder(path: Path) -> None:
+def check_folder(path: Path) -> None:
+    """Refuse to write a study where there is something else.
+
+    Raises
+    ------
+    OutputError
+        The folder holds something that is no study, cannot be read, or is a file.
+    """
     try:
         names = {entry.name for entry in path.iterdir()} if path.is_dir() else set()
     except OSError as error:

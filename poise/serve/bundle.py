@@ -85,7 +85,7 @@ def write_bundle(path: str | os.PathLike[str], bundle: Bundle) -> None:
     """
     import safetensors.numpy
 
-    _check_target(Path(path))
+    check_target(Path(path))
     document = {
         "schema_version": SCHEMA_VERSION,
         "label_names": list(bundle.label_names),
@@ -118,8 +118,14 @@ def write_bundle(path: str | os.PathLike[str], bundle: Bundle) -> None:
         raise OutputError(f"The model cannot be written to {path}: {reason}. Give another --out.") from error
 
 
-def _check_target(path: Path) -> None:
-    """Replace an older model, and nothing else: a slip of the hand must not cost a table of labels."""
+def check_target(path: Path) -> None:
+    """Refuse to replace anything but an older model: a slip of the hand must not cost a table of labels.
+
+    Raises
+    ------
+    OutputError
+        There is a folder or another kind of file.
+    """
     if path.is_dir():
         raise OutputError(f"{path} is a folder. Give the name of a file, as model.zip.")
     if path.exists() and not _is_bundle(path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -18,7 +19,7 @@ from poise.heads.splits import Protocol, harshest_groups
 from poise.heads.strategy import Strategy
 from poise.heads.validate import derive_state
 from poise.manifest import Manifest
-from poise.serve.bundle import Bundle, training_digest, write_bundle
+from poise.serve.bundle import Bundle, check_target, training_digest, write_bundle
 from poise.store.bags import Bags
 from poise.store.runs import library_versions
 from poise.store.schema import Spec
@@ -84,6 +85,7 @@ def train(
     OutputError
         The bundle cannot be written.
     """
+    check_target(Path(path))
     model = ClipClassifier.from_strategy(strategy, random_state=derive_state(seed))  # refuses what cannot be served
     found = compare(
         bags,
