@@ -14,7 +14,7 @@ test: $(READY)  ## lint, types and the fast tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile
 
 test-slow: $(READY)  ## the long trials too
 	$(BIN)/python -m pytest -m slow

@@ -231,7 +231,8 @@ class TestTelltale:
         assert find_telltale_copies(with_copies(("low", ["", ""]), ("high", ["", "noise"]))) == []
         assert find_telltale_copies(with_copies(("low", [""] * 9), ("high", [""] * 9))) == []
         assert find_telltale_copies(with_copies(("low", even))) == []
-        assert find_telltale_copies(replace(with_copies(("low", even)), label_names=())) == []
+        unread = replace(with_copies(("low", even)), labels=np.full(12, -1), label_names=())
+        assert find_telltale_copies(unread) == []
 
     def test_what_augment_makes_is_never_told(self, tmp_path: Path) -> None:
         """--copies on originals gives every class the same share and, but for chance, the same kinds."""

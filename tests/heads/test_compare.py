@@ -19,7 +19,7 @@ from poise.heads.study import FILES, write_study
 from poise.store.bags import Bags
 from tests.heads.recordings import make_recordings
 
-STRATEGIES = [Strategy.parse("mean/early/logistic"), Strategy.parse("mean/video/logistic:alpha=10")]
+STRATEGIES = [Strategy.parse("mean/early/cumulative"), Strategy.parse("mean/video/cumulative:alpha=10")]
 PROTOCOLS = [Protocol.parse("stratified:4"), Protocol.parse("logo:speaker")]
 
 
@@ -39,8 +39,8 @@ def test_leaderboard_has_the_contracts_shape(comparison):
     """The keys that others rely on, no NaN, and a reason beside every null."""
     document = json.loads(json.dumps(comparison.to_json(study="x"), allow_nan=False))
     pairs = {(one["protocol"], one["a"], one["b"]) for one in document["comparisons"]}
-    best = "mean/early/logistic"
-    others = ("mean/video/logistic:alpha=10", "mean/early/ridge")
+    best = "mean/early/cumulative"
+    others = ("mean/video/cumulative:alpha=10", "mean/early/ridge")
     assert pairs == {(protocol, best, other) for protocol in ("stratified:4", "logo:speaker") for other in others}
     assert document["audit"] is None
     assert document["audit_reason"]
@@ -188,7 +188,7 @@ def test_result_does_not_depend_on_what_else_is_compared(comparison):
     """A strategy has the same numbers alone and in a grid."""
     bags, manifest = make_recordings(n_copies=12, signal=4.0)
     alone = compare(bags, manifest, strategies=STRATEGIES[:1], protocols=PROTOCOLS[1:], repeats=2)
-    key = ("mean/early/logistic", "logo:speaker")
+    key = ("mean/early/cumulative", "logo:speaker")
     np.testing.assert_array_equal(alone.predictions[key].proba, comparison.predictions[key].proba)
 
 
@@ -228,11 +228,11 @@ def test_study_holds_leaderboard_predictions_and_splits(tmp_path, comparison):
     with open(folder / "predictions.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 52 * 2 * 2 * 7
-    names = ("mean/early/logistic", "logo:speaker")
+    names = ("mean/early/cumulative", "logo:speaker")
     own = [r for r in rows if (r["strategy"], r["protocol"]) == names]
     own = [r for r in own if r["scored"] == "1"]
     board_row = next(
-        r for r in board["leaderboard"] if r["strategy"] == "mean/early/logistic" and "logo" in r["protocol"]
+        r for r in board["leaderboard"] if r["strategy"] == "mean/early/cumulative" and "logo" in r["protocol"]
     )
     assert np.mean([r["label"] == r["predicted"] for r in own]) == pytest.approx(board_row["metrics"]["accuracy"])
     assert sum(float(own[0][f"proba_{name}"]) for name in ("low", "moderate", "high")) == pytest.approx(1)

@@ -14,7 +14,7 @@ from poise.heads.strategy import Strategy
 from poise.heads.study import write_study
 from tests.heads.recordings import make_recordings
 
-STRATEGIES = ("mean/early/logistic", "mean/video/logistic:alpha=0.1", "attention/early/softmax:epochs=5,hidden=8")
+STRATEGIES = ("mean/early/cumulative", "mean/video/cumulative:alpha=0.1", "attention/early/softmax:epochs=5,hidden=8")
 PROTOCOLS = ("stratified:4", "group:source:4", "logo:speaker")
 SETTINGS = {
     "command": ["/usr/bin/poise", "compare", "my labels.csv", "--store", "features", "--out", "study"],

@@ -202,7 +202,7 @@ def test_other_reasons_for_nothing_to_show(own_folder: Path) -> None:
     """One strategy, no strategy with attention, one recording of each speaker, a curve without values, many levels."""
 
     def strip(board: dict[str, Any]) -> None:
-        keep = [row for row in board["leaderboard"] if row["baseline"] or row["strategy"] == "mean/early/logistic"]
+        keep = [row for row in board["leaderboard"] if row["baseline"] or row["strategy"] == "mean/early/cumulative"]
         board.update(leaderboard=keep, comparisons=[], interval_groups="path")
         board["learning_curve"]["groups"] = [{**board["learning_curve"]["groups"][0], "qwk": None}]
         board["learning_curve"].update(recordings=[], reason="one speaker is left to learn from")
@@ -248,7 +248,7 @@ def test_undefined_numbers_are_dashes_with_their_reasons(own_folder: Path) -> No
 
 def test_hostile_names_are_shown_and_do_nothing(own_folder: Path) -> None:
     """Names of files, speakers, levels and strategies, sentences, settings: markup, templates, right-to-left, long."""
-    spoil = {"low": HOSTILE, "s0": f"s0{HOSTILE}", "r1.mp4": f"{HOSTILE}.mp4", "mean/early/logistic": f"mean/{HOSTILE}"}
+    spoil = {"low": HOSTILE, "s0": f"s0{HOSTILE}", "r1.mp4": f"{HOSTILE}.mp4", "mean/early/cumulative": f"mean/{HOSTILE}"}
     file = own_folder / "predictions.csv"
     with file.open(newline="") as text:
         rows = list(csv.reader(text))

@@ -83,6 +83,7 @@ class TestPromise:
             error = np.sqrt(level * (1 - level) / 80)
             assert abs(np.mean(p <= level) - level) <= 2 * error
 
+    @pytest.mark.slow
     def test_noise_within_speakers_is_seldom_called_signal(self):
         """The same where every speaker has several labels and copies."""
         p = []
