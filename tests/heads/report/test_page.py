@@ -248,7 +248,8 @@ def test_undefined_numbers_are_dashes_with_their_reasons(own_folder: Path) -> No
 
 def test_hostile_names_are_shown_and_do_nothing(own_folder: Path) -> None:
     """Names of files, speakers, levels and strategies, sentences, settings: markup, templates, right-to-left, long."""
-    spoil = {"low": HOSTILE, "s0": f"s0{HOSTILE}", "r1.mp4": f"{HOSTILE}.mp4", "mean/early/cumulative": f"mean/{HOSTILE}"}
+    spoil = {"low": HOSTILE, "s0": f"s0{HOSTILE}", "r1.mp4": f"{HOSTILE}.mp4"}
+    spoil["mean/early/cumulative"] = f"mean/{HOSTILE}"
     file = own_folder / "predictions.csv"
     with file.open(newline="") as text:
         rows = list(csv.reader(text))
