@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -84,13 +84,25 @@ def draw_audit(found: Audit) -> None:
     """The verdict, the ladder as a table and what was found as lines, on stdout."""
     screen = console()
     screen.print(found.sentence)
-    columns = ["folds", "scored", ">n", ">qwk", ">95 % interval", ">accuracy", ">group alone", ">majority accuracy?"]
+    columns = ["folds", "scored", ">n", ">qwk", ">95 % interval", ">accuracy", ">group's qwk", ">majority accuracy?"]
     made = [rung for rung in found.ladder if rung.made]
     print_table(columns, [_cells(rung) for rung in made], title=f"\n{found.evidence['strategy']}")
+    if made:
+        screen.print(_on_intervals(made))
     for text in dict.fromkeys(_why_not(rung) for rung in found.ladder if not rung.made):
         screen.print(text)
     for text in found.findings:
         screen.print(text)
+
+
+def _on_intervals(made: Sequence[Rung]) -> str:
+    """What the intervals draw: not the same on each rung, as each promises something else."""
+    units = {"source": "recordings", "speaker": "speakers"}
+    folds: dict[str, list[str]] = {}
+    for rung in made:
+        folds.setdefault(units[rung.interval_groups], []).append(rung.protocol)
+    drawn = [f"{unit} ({', '.join(dict.fromkeys(names))})" for unit, names in folds.items()]
+    return f"qwk: quadratic kappa; interval: bootstrap over {' and '.join(drawn)}."
 
 
 def _why_not(rung: Rung) -> str:

@@ -56,12 +56,13 @@ def draw_differences(found: Comparison) -> None:
     if not pairs:
         return
     screen = console()
-    screen.print(f"\n{pairs[0]['a']} against the others under {protocol}, quadratic kappa:")
+    tried = f"p corrected for the {pairs[0]['n_compared']} compared, the ridge baseline among them"
+    screen.print(f"\n{pairs[0]['a']} against the others under {protocol}, quadratic kappa; {tried}:")
     for pair in pairs:
         ends = f" ({pair['interval'][0]:+.2f} to {pair['interval'][1]:+.2f})" if pair["interval"] else ""
         told = str(pair.get("reason", ""))
         if pair["p_corrected"] is not None:
-            told = f"p = {pair['p_corrected']:.3f}, corrected for {pair['n_compared']} compared with the ridge baseline"
+            told = f"p = {pair['p_corrected']:.3f}"
         gap = "–" if pair["difference"] is None else f"{pair['difference']:+.2f}"
         screen.print(f"  {gap}{ends} to {pair['b']}; {told}")
 

@@ -15,6 +15,7 @@ from poise.heads.audit.verdict import say
 _SURELY = 0.05
 _CLEAR_AUC = 0.7
 _STRONG_V = 0.5
+_CLEAR_GAP = 0.1
 
 
 def tell_overlap(subject: Subject, near: NearDuplicates) -> str:
@@ -113,6 +114,8 @@ def _carried_by_copies(rungs: Sequence[Rung]) -> list[str]:
         return []
     originals, whole = made[-2], made[-1]
     if not (whole.interval and whole.interval[0] > 0) or (originals.interval and originals.interval[0] > 0):
+        return []
+    if (whole.qwk or 0) - (originals.qwk or 0) < _CLEAR_GAP:
         return []
     return [
         f"Under {whole.protocol} quadratic kappa is {say(whole.qwk)} with copies scored and {say(originals.qwk)} on "
