@@ -97,6 +97,9 @@ class ClipClassifier(ClassifierMixin, BaseEstimator):
         How many layers the modalities keep whose layers are weighed.
     temperature_ : float
         1 without calibration.
+    chosen_ : dict of str to float
+        What settings left at ``auto`` came to on inner folds: ``alpha`` or ``epochs``; with the fusion ``late`` of each
+        modality, as ``video.alpha``. A classifier that was read from its state does not have it.
     head_ : FittedHead
 
     Examples
@@ -230,6 +233,7 @@ class ClipClassifier(ClassifierMixin, BaseEstimator):
         (fit,) = fit_heads([problem], settings)
         self.head_ = fit.head
         self.temperature_ = fit.temperature
+        self.chosen_ = dict(fit.chosen)
         check_learnt(self.head_.arrays(), self.head)
         return self
 
@@ -249,7 +253,7 @@ class ClipClassifier(ClassifierMixin, BaseEstimator):
             return np.zeros((0, len(self.classes_)))
         proba = apply_temperature(self.head_.predict_proba(inputs), self.temperature_)
         check_learnt({"probabilities": proba}, self.head)
-        return proba
+        return np.asarray(proba + 0.0)  # no zero has a sign
 
     def predict(self, X: Bags | ArrayLike) -> NDArray[Any]:
         """Labels.

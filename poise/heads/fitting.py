@@ -210,7 +210,8 @@ def _embed(fit: Fit, problem: Problem, levels: NDArray[np.int64]) -> Fit:
     if fit.held_out is not None:
         spread = spread_levels(fit.held_out, levels, problem.n_classes)
         held_out = _at_rows(spread, np.flatnonzero(problem.weights > 0), len(problem.ranks))
-    return Fit(head=LevelHead(head=fit.head, levels=levels, n_classes=problem.n_classes), held_out=held_out)
+    head = LevelHead(head=fit.head, levels=levels, n_classes=problem.n_classes)
+    return replace(fit, head=head, held_out=held_out)
 
 
 def _calibrate(fit: Fit, problem: Problem, settings: HeadSettings) -> Fit:
@@ -247,7 +248,8 @@ def _fit_late(problems: Sequence[Problem], settings: HeadSettings) -> list[Fit]:
             if fit.held_out is not None
         ]
         head = LateHead(heads={name: fit.head for name, fit in own.items()})
-        found.append(Fit(head=head, held_out=_average(said) if len(said) == len(names) else None))
+        chosen = {f"{name}.{what}": value for name, fit in own.items() for what, value in fit.chosen.items()}
+        found.append(Fit(head=head, held_out=_average(said) if len(said) == len(names) else None, chosen=chosen))
     return found
 
 

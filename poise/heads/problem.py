@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -80,11 +81,14 @@ class Fit:
         settings that were chosen; NaN in rows that no fold held out. None where there were no inner folds.
     temperature : float
         By which the head's probabilities are softened; 1 leaves them as they are.
+    chosen : mapping of str to float
+        Settings that were left to be chosen on inner folds, as ``alpha`` or ``epochs``, and what they came to.
     """
 
     head: FittedHead
     held_out: NDArray[np.float64] | None = None
     temperature: float = 1.0
+    chosen: Mapping[str, float] = field(default_factory=dict)
 
 
 def even_shares(inputs: Bags) -> dict[str, NDArray[np.float64]]:

@@ -147,6 +147,23 @@ def test_strategy_becomes_a_classifier_with_its_settings():
     assert model.get_params() == {**ClipClassifier().get_params(), **changed}
 
 
+def test_what_was_left_to_be_chosen_is_told():
+    """The penalty or the number of epochs that inner folds took; nothing where it was given."""
+    bags, manifest = make_recordings(signal=2.0)
+    cases = {
+        ("early", "cumulative"): {"alpha"},
+        ("late", "ridge"): {"video.alpha", "audio.alpha"},
+        ("video", "corn"): {"epochs"},
+        ("video", "lightgbm"): set(),
+    }
+    for (fusion, head), names in cases.items():
+        assert set(ClipClassifier("mean", fusion, head, n_seeds=1).fit(bags, manifest.labels).chosen_) == names
+    found = ClipClassifier().fit(bags, manifest.labels)
+    same = ClipClassifier(alpha=found.chosen_["alpha"]).fit(bags, manifest.labels)
+    assert same.chosen_ == {}
+    np.testing.assert_array_equal(same.predict_proba(bags), found.predict_proba(bags))
+
+
 def test_class_weights_equal_sample_weights():
     """Balanced weights are the inverse frequencies, times the sample weights."""
     bags, manifest = make_recordings(signal=1.0)

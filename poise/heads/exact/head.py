@@ -66,7 +66,8 @@ def fit_exact(problem: Problem, settings: HeadSettings) -> Fit:
         span.train, ranks[counted], weights[counted], np.array([alpha]), problem.n_classes, problem.groups[counted]
     )
     model = ExactModel(models=fitted.lift(span, length))
-    return Fit(head=TabularHead(standardiser=scaling, model=model), held_out=held_out)
+    chosen = {} if settings.number("alpha") is not None else {"alpha": alpha}
+    return Fit(head=TabularHead(standardiser=scaling, model=model), held_out=held_out, chosen=chosen)
 
 
 def read_exact(arrays: Mapping[str, NDArray[Any]], family: str, *, n_features: int, n_classes: int) -> TabularHead:

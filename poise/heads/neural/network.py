@@ -108,4 +108,5 @@ def _finish(
         scores = head.logits(counted.inputs)[:, :, 0].mean(axis=0)
         (cutpoints,) = fit_cutpoints_of(scores[None], counted.ranks, counted.weights, problem.n_classes)
         head = replace(head, cutpoints=cutpoints)
-    return Fit(head=head, held_out=choice.held_out)
+    chosen = {} if settings.number("epochs") is not None else {"epochs": choice.epochs}
+    return Fit(head=head, held_out=choice.held_out, chosen=chosen)
