@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import skordinal.metrics as skordinal
 from scipy.stats import spearmanr
 from sklearn.metrics import (
     accuracy_score,
@@ -52,6 +53,15 @@ def test_ranked_probability_score_equals_a_loop():
         for level in range(K - 1):
             total += (sum(shares[: level + 1]) - (1.0 if rank <= level else 0.0)) ** 2 / (K - 1)
     assert compute_scores(ranks, predicted, proba).values["rps"] == pytest.approx(total / len(ranks), abs=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_ordinal_scores_are_those_of_skordinal(seed):
+    """Its ranked probability score is a sum over thresholds, ours their mean."""
+    ranks, predicted, proba = draw(seed)
+    found = compute_scores(ranks, predicted, proba).values
+    assert found["rps"] == pytest.approx(skordinal.ranked_probability_score(ranks, proba) / (K - 1), abs=1e-12)
+    assert found["mae"] == pytest.approx(skordinal.mean_absolute_error(ranks, predicted), abs=1e-12)
 
 
 def test_calibration_error_equals_a_loop():
