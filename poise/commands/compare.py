@@ -22,6 +22,7 @@ from poise.commands.terminal import (
     VideoSetOption,
     console,
     load_features,
+    load_weight_free,
     note,
     print_json,
     split_names,
@@ -119,6 +120,7 @@ def compare_command(
     protocols, given = parse_protocols(cv), [_parse(text) for text in strategy or ()]
     recordings, bags, specs = load_features(manifest, store, root=root, labels=labels, video=video, audio=audio)
     strategies = given or _grid(bags, pool, fusion, head)
+    besides = load_weight_free(recordings, store, specs)
     with fit_bar() as progress:
         found = compare(
             bags,
@@ -128,6 +130,7 @@ def compare_command(
             score=score,
             repeats=repeats,
             seed=seed,
+            weight_free=besides,
             in_depth=out is not None,
             progress=progress,
         )

@@ -59,11 +59,12 @@ def _draw(findings: Findings) -> None:
         screen.print()
     draw_leaderboard(findings.comparison)
     by_speaker = findings.qwk(SHIPPED, BY_SPEAKER)
-    random = findings.qwk(SHIPPED, BY_SPEAKER, findings.random)
+    random, audit = findings.qwk(SHIPPED, BY_SPEAKER, findings.random), findings.random.audit
+    ruling = f"; {audit.verdict}" if audit is not None else ""
     screen.print(
         f"\n{SHIPPED} on speakers it has not heard: quadratic kappa {figure(by_speaker)}.\n"
         f"  The same with shuffled labels, mean of {N_SHUFFLES}: {figure(findings.shuffled_qwk)} (must be near 0).\n"
-        f"  The same on a VideoMAE and a WavLM with random weights: {figure(random)} (they have learnt nothing).",
+        f"  The same on a VideoMAE and a WavLM with random weights: {figure(random)} (they learnt nothing{ruling}).",
     )
     screen.print("\nA ninth speaker, three recordings:")
     for label, prediction in findings.predictions.items():

@@ -190,3 +190,22 @@ def load_features(
     found = {"video": store.find(video, "video"), "audio": store.find(audio, "audio")}
     specs = {modality: index.spec for modality, index in found.items() if index is not None}
     return manifest, store.load(manifest, video=video, audio=audio, verify=True), specs
+
+
+def load_weight_free(manifest: Manifest, store_path: Path, chosen: Mapping[str, Any]) -> Bags | None:
+    """What the encoders without weights made of the same recordings, for modalities whose chosen set has weights.
+
+    None where nothing is stored, or where several sets could be meant.
+    """
+    from poise.errors import AmbiguousFeatureSetError, FeatureSetNotFoundError, FeaturesMissingError
+    from poise.extract.encoders.registry import WEIGHT_FREE
+    from poise.store import FeatureStore
+
+    store = FeatureStore.open(store_path)
+    names = {modality: name for modality, name in WEIGHT_FREE.items() if modality in chosen}
+    if all(chosen[modality].get("encoder", {}).get("name") == name for modality, name in names.items()):
+        return None
+    try:
+        return store.load(manifest, video=names.get("video", "none"), audio=names.get("audio", "none"))
+    except (AmbiguousFeatureSetError, FeatureSetNotFoundError, FeaturesMissingError):
+        return None

@@ -22,7 +22,7 @@ from poise.heads.contestants import Contest, Contestant, baseline_strategy, colu
 from poise.heads.curve import Curves, count_fits, draw_curves
 from poise.heads.defaults import Defaults, choose_defaults
 from poise.heads.differences import find_differences
-from poise.heads.fusion import modalities_of, usable
+from poise.heads.fusion import available_fusions, modalities_of, usable
 from poise.heads.leaderboard import LeaderboardRow, score_predictions
 from poise.heads.progress import Progress, StepCounter
 from poise.heads.splits import Fold, Protocol, hash_folds, make_folds
@@ -141,6 +141,7 @@ def compare(
     score: Literal["auto", "originals", "all"] = "auto",
     repeats: int = 1,
     seed: int = 0,
+    weight_free: Bags | None = None,
     with_audit: bool = True,
     in_depth: bool = False,
     progress: Progress | None = None,
@@ -163,6 +164,9 @@ def compare(
     repeats : int
         Repeats with other folds and other seeds of the heads.
     seed : int
+    weight_free : Bags, optional
+        Features of the same recordings by encoders without weights (motion, prosody): one more baseline, if every
+        recording that is compared has them.
     with_audit : bool
         Also ask whether the figures of the leader under the hardest protocol are real.
     in_depth : bool
@@ -202,7 +206,9 @@ def compare(
     warnings += [default.note] if default.note else []
     warnings += find_cautions(manifest, bags.keys, chosen, hindrance=default.hindrance)
     warnings += _on_centering(strategies)
-    contest = Contest(bags=bags, manifest=manifest, seed=seed)
+    besides, notes = _check_weight_free(weight_free, rows, len(bags))
+    warnings += notes
+    contest = Contest(bags=bags, manifest=manifest, seed=seed, weight_free=besides)
     contestants = gather_contestants(
         contest,
         strategies,
@@ -300,6 +306,19 @@ def _check_asked(
             f"{len(strategies)} strategies and {repeats} repeats to compare, with the seed {seed}; expected one or "
             "more of both and a whole number from 0 on as the seed."
         )
+
+
+def _check_weight_free(weight_free: Bags | None, rows: NDArray[np.int64], n: int) -> tuple[Bags | None, list[str]]:
+    """The weight-free features, or a sentence on why they are no baseline."""
+    if weight_free is None:
+        return None, []
+    if len(weight_free) != n:
+        raise StrategyError(f"There are {n} bags and {len(weight_free)} weight-free ones; expected as many.")
+    fusions = available_fusions(weight_free)
+    lacking = np.count_nonzero(~usable(weight_free, fusions[0])[rows]) if fusions else len(rows)
+    if lacking:
+        return None, [f"{lacking} of {len(rows)} recordings have no weight-free features, which are thus no baseline."]
+    return weight_free, []
 
 
 def _telling_columns(manifest: Manifest, protocols: Sequence[Protocol], cluster: str) -> list[str]:

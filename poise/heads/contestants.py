@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from poise.errors import StrategyError
 from poise.heads.baselines import make_baselines
 from poise.heads.fusion import available_fusions, modalities_of
 from poise.heads.splits import Fold, Protocol, bound_groups
@@ -18,6 +19,9 @@ from poise.store.bags import Bags, ModalityBags
 
 DURATION = "duration-only"
 """Name of the baseline that knows nothing of a recording but how long it is."""
+
+WEIGHT_FREE = "weight-free"
+"""Name of the baseline that sees what encoders without weights make of the same recordings."""
 
 Step = Callable[[], None]
 
@@ -32,11 +36,14 @@ class Contest:
         Aligned with the manifest.
     manifest : Manifest
     seed : int
+    weight_free : Bags or None
+        Features of the same recordings by encoders without weights; what a pretrained encoder must do better than.
     """
 
     bags: Bags
     manifest: Manifest
     seed: int
+    weight_free: Bags | None = None
 
     def validate(
         self, strategy: Strategy, protocol: Protocol, folds: Sequence[Fold], on_fold: Step | None = None
@@ -48,6 +55,13 @@ class Contest:
         """Out-of-fold predictions from how long each recording is, by the default head."""
         strategy = Strategy(pooling="mean", fusion="video", head="cumulative")
         return self._validate(strategy, _durations(self.bags), protocol, folds, on_fold)
+
+    def validate_weight_free(self, protocol: Protocol, folds: Sequence[Fold], on_fold: Step | None = None) -> OutOfFold:
+        """Out-of-fold predictions by ridge regression on the weight-free features."""
+        if self.weight_free is None:
+            raise StrategyError("There are no weight-free features. Give them to the contest.")
+        strategy = Strategy(pooling="mean", fusion=available_fusions(self.weight_free)[0], head="ridge")
+        return self._validate(strategy, self.weight_free, protocol, folds, on_fold)
 
     def validate_baseline(self, predict: PredictFold, folds: Sequence[Fold], on_fold: Step | None = None) -> OutOfFold:
         """Out-of-fold predictions of something that sees no features."""
@@ -91,7 +105,7 @@ class Contestant:
 def gather_contestants(
     contest: Contest, strategies: Sequence[Strategy], *, columns: Sequence[str], counted: NDArray[np.bool_]
 ) -> list[Contestant]:
-    """Baselines first: no features, how long a recording is, and ridge regression on the mean.
+    """Baselines first: no features, how long a recording is, ridge regression on weight-free features and on the mean.
 
     Parameters
     ----------
@@ -113,6 +127,8 @@ def gather_contestants(
         for name, predict in make_baselines(manifest.n_classes, groups, counted=counted).items()
     ]
     found.append(Contestant(name=DURATION, baseline=True, validate=contest.validate_duration))
+    if contest.weight_free is not None:
+        found.append(Contestant(name=WEIGHT_FREE, baseline=True, validate=contest.validate_weight_free))
     baseline = baseline_strategy(contest.bags, strategies)
     found += [
         Contestant(

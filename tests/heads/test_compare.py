@@ -162,6 +162,24 @@ def test_progress_tells_of_the_learning_curve_and_of_attention_too():
     assert found.glances
 
 
+def test_weight_free_features_are_a_baseline():
+    """What no weights were needed for stands among the baselines, if every compared recording has it."""
+    bags, manifest = make_recordings(signal=4.0)
+    plain = Bags.from_arrays({"video": [bag.values["video"][:, :3] for bag in bags]})
+    found = compare(bags, manifest, strategies=STRATEGIES[:1], protocols=PROTOCOLS[1:], weight_free=plain)
+    names = [row.strategy for row in found.rows if row.baseline]
+    assert names[-2:] == ["weight-free", "mean/early/ridge"]
+    by_name = {row.strategy: row.metrics.values["qwk"] for row in found.rows}
+    alone = compare(plain, manifest, strategies=[Strategy.parse("mean/video/ridge")], protocols=PROTOCOLS[1:])
+    assert by_name["weight-free"] == alone.rows[-1].metrics.values["qwk"]
+    gaps = Bags.from_arrays({"video": [bag.values["video"][: row > 1, :3] for row, bag in enumerate(bags)]})
+    told = compare(bags, manifest, strategies=STRATEGIES[:1], protocols=PROTOCOLS[1:], weight_free=gaps)
+    assert "weight-free" not in {row.strategy for row in told.rows}
+    assert "2 of 40 recordings have no weight-free features, which are thus no baseline." in told.warnings
+    with pytest.raises(StrategyError, match="40 bags and 39 weight-free ones"):
+        compare(bags, manifest, strategies=STRATEGIES[:1], weight_free=plain[:39])
+
+
 def test_a_strategy_that_cannot_be_fitted_leaves_the_others_alone():
     """It is named with the reason; where none is left its error is raised, with where it came from."""
     bags, manifest = make_recordings()
