@@ -87,7 +87,7 @@ def permute(subject: Subject, role: Role, *, n_permutations: int, n_tried: int) 
     Chance
     """
     strategy, (groups, sources) = stand_in(subject.strategy), dealt_by(subject, role)
-    notes = [] if strategy == subject.strategy else [f"{strategy} stands in for {subject.strategy}"]
+    notes = [] if strategy == subject.strategy else [f"the test is of {strategy} in place of {subject.strategy}"]
     if not n_permutations or len(np.unique(groups)) < 2:
         why = "all recordings are bound into one group" if n_permutations else "no permutation was asked for"
         return Chance(strategy=strategy, test=None, p=None, n_tried=n_tried, note="", reason=why)

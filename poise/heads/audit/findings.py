@@ -77,7 +77,7 @@ def tell_chance(chance: Chance | None) -> list[str]:
     test = chance.test
     if test.p is None:
         return [f"Chance: the permutation test says nothing: {test.reason}."]
-    corrected = f" ({chance.p:.2g} for {chance.n_tried} strategies tried)" if chance.n_tried > 1 else ""
+    corrected = f" ({chance.p:.2g} corrected for {chance.n_tried} strategies tried)" if chance.n_tried > 1 else ""
     dealt = f"against labels dealt out at random {test.n_permutations:,} times"
     note = f"{chance.note[0].upper()}{chance.note[1:]}"
     return [f"Chance: quadratic kappa {say(test.observed)} {dealt}: p = {test.p:.2g}{corrected}. {note}."]

@@ -262,7 +262,7 @@ def test_other_heads_and_centring_are_audited_too():
     bags, manifest = make_kind("signal within speakers", 1)
     report = look(bags, manifest, strategy=Strategy.parse("mean/early/ridge:alpha=1,center=speaker"))
     assert report.evidence["permutation"]["strategy"] == "mean/early/cumulative:center=speaker"
-    assert "stands in for mean/early/ridge" in report.evidence["permutation"]["note"]
+    assert "in place of mean/early/ridge" in report.evidence["permutation"]["note"]
     assert report.verdict == "supported"
 
 
