@@ -60,7 +60,15 @@ def _ambiguous(found: Sequence[FeatureSetIndex], name: str | None, modality: str
     lines = [f"Several {modality} feature sets are there:" if name is None else f"{name!r} names several feature sets:"]
     lines += [f"  {index.name}" for index in found]
     for other in others:
+        if _encoder(first) != _encoder(other):  # settings of different encoders are hardly comparable
+            continue
         shown = spec_differences(first.spec, other.spec)[:_SHOWN_DIFFERENCES]
         lines.append(f"  {first.name} / {other.name} differ in {'; '.join(shown)}")
-    lines.append(f"Choose one with --{modality} {first.name}")
+    alone = [_encoder(index) for index in found].count(_encoder(first)) == 1
+    choice = _encoder(first) if alone else first.name
+    lines.append(f'Choose one with --{modality} {choice}, in Python {modality}="{choice}".')
     return "\n".join(lines)
+
+
+def _encoder(index: FeatureSetIndex) -> str:
+    return index.name.rpartition("@")[0]

@@ -81,6 +81,18 @@ def test_features_with_other_settings_never_mix(tmp_path: Path) -> None:
     assert found.spec["clips"]["hop_s"] == 5.0
 
 
+def test_feature_sets_of_several_encoders_are_chosen_by_the_encoders_name(tmp_path: Path) -> None:
+    """The shortest name that will do is offered, and settings of different encoders are not compared."""
+    store = FeatureStore.create(tmp_path / "s")
+    for name in ("plain", "other"):
+        with store.writer(make_spec(name=name)) as writer:
+            writer.add(make_features("a"))
+    with pytest.raises(AmbiguousFeatureSetError) as caught:
+        store.find(None, "video")
+    assert "differ" not in str(caught.value)
+    assert str(caught.value).endswith('Choose one with --video other, in Python video="other".')
+
+
 def test_a_feature_set_that_is_not_there_is_named_with_those_that_are(tmp_path: Path) -> None:
     """The error lists what could be asked for; `none` asks for nothing."""
     store = FeatureStore.create(tmp_path / "s")
