@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile
 
 .PHONY: demo test test-slow lint format clean
 
@@ -14,10 +15,10 @@ test: $(READY)  ## lint, types and the fast tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile
+	$(PYTEST)
 
 test-slow: $(READY)  ## the long trials too
-	$(BIN)/python -m pytest -m slow
+	$(PYTEST) -m slow
 
 format: $(READY)
 	$(BIN)/ruff check --fix .
