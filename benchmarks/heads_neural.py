@@ -5,7 +5,8 @@
     python benchmarks/heads_neural.py --only quality --manifest interviews/labels.csv --store features
 
 Figures of speed are seconds of one processor thread, medians over rounds. Plain loops are timed on a few models and
-multiplied. Synthetic sets are those of the acceptance tests, as `benchmarks/heads.py` has them.
+multiplied. Synthetic sets are those of the acceptance tests, as `benchmarks/heads.py` has them. Spreads of quality are
+standard deviations over sets, or over five deals of the folds of real recordings.
 """
 
 from __future__ import annotations
@@ -45,6 +46,9 @@ from tests.heads.leakage import make_leaky
 
 HEADS = ("softmax", "coral", "corn")
 EPOCHS, SEEDS, K = 150, 10, 3
+DEALS = 5
+"""Folds of real recordings, each with its own."""
+
 Line = tuple[str, str, float]
 """What was measured, what was wanted, and the figure."""
 
@@ -281,11 +285,16 @@ def predict_full_size(bags: Bags, manifest: Manifest, folds: Sequence[Fold], epo
     return proba
 
 
-def quality(sets: Sequence[tuple[Bags, Manifest]], protocol: str, n_seeds: int) -> Iterator[tuple[str, list[Scores]]]:
-    """Every way on every set, under the same folds."""
+def quality(
+    sets: Sequence[tuple[Bags, Manifest]], deals: Sequence[int], protocol: str, n_seeds: int
+) -> Iterator[tuple[str, list[Scores]]]:
+    """Every way on every set, under the same folds: one deal of them for each set."""
     parsed = Protocol.parse(protocol)
     column = parsed.column or "source"
-    cases = [(bags, manifest, make_folds(parsed, manifest)) for bags, manifest in sets]
+    cases = [
+        (bags, manifest, make_folds(parsed, manifest, seed=deal))
+        for (bags, manifest), deal in zip(sets, deals, strict=True)
+    ]
 
     def ours(spec: str, pooling: str | None = None) -> list[Scores]:
         strategy, found = Strategy.parse(spec), []
@@ -333,12 +342,12 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(1)
     if given.only == "quality":
-        sets = [make_leaky(signal=1.5, seed=seed) for seed in range(given.sets)]
+        sets, deals = [make_leaky(signal=1.5, seed=seed) for seed in range(given.sets)], [0] * given.sets
         if given.manifest:
-            manifest = read_manifest(given.manifest)
-            sets = [(FeatureStore.open(given.store).load(manifest), manifest)]
+            manifest, deals = read_manifest(given.manifest), list(range(DEALS))
+            sets = [(FeatureStore.open(given.store).load(manifest), manifest)] * DEALS
         print("| | accuracy | QWK | log-loss | RPS |\n|---|---|---|---|---|")
-        for what, scores in quality(sets, given.protocol, given.seeds):
+        for what, scores in quality(sets, deals, given.protocol, given.seeds):
             spread = [f"{mean:.3f} ± {sd:.3f}" for mean, sd in zip(np.mean(scores, 0), np.std(scores, 0), strict=True)]
             print(f"| {what} | {' | '.join(spread)} |", flush=True)
         return
