@@ -21,7 +21,8 @@ from poise.extract.clips import ClipSettings
 from poise.extract.encoders.tiny import save_tiny_videomae, save_tiny_wavlm
 from poise.extract.outcomes import ExtractReport
 from poise.extract.pipeline import extract
-from poise.heads.compare import Comparison, compare
+from poise.heads.compare import compare
+from poise.heads.comparison import Comparison
 from poise.heads.report.page import write_report
 from poise.heads.report.reading import read_study
 from poise.heads.splits import Protocol

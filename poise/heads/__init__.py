@@ -6,7 +6,8 @@
 """
 
 from poise.heads.classifier import ClipClassifier
-from poise.heads.compare import Comparison, compare
+from poise.heads.compare import compare
+from poise.heads.comparison import Comparison
 from poise.heads.defaults import default_protocols
 from poise.heads.splits import Fold, Protocol, make_folds
 from poise.heads.state import HeadState

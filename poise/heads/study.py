@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from poise.errors import OutputError
-from poise.heads.compare import Comparison
+from poise.heads.comparison import Comparison
 from poise.heads.splits import hash_folds
 from poise.table import replace_text
 

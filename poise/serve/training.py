@@ -12,7 +12,8 @@ import numpy as np
 
 from poise.heads.audit.audit import Audit
 from poise.heads.classifier import ClipClassifier
-from poise.heads.compare import Comparison, compare
+from poise.heads.compare import compare
+from poise.heads.comparison import Comparison
 from poise.heads.fusion import usable
 from poise.heads.progress import Progress
 from poise.heads.splits import Protocol, harshest_groups

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from poise.errors import OutputError, SplitError, StrategyError
-from poise.heads.compare import Comparison
 from poise.heads.compare import compare as compare_and_audit
+from poise.heads.comparison import Comparison
 from poise.heads.metrics import METRICS
 from poise.heads.splits import Protocol
 from poise.heads.strategy import Strategy
