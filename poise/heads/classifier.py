@@ -364,6 +364,9 @@ class ClipClassifier(ClassifierMixin, BaseEstimator):
             shapes=expected_shapes(shapes, settings),
             n_classes=len(model.classes_),
         )
+        strange = sorted(set(part_of(state.arrays, "head")) - set(model.head_.arrays()))
+        if strange:
+            raise BundleError(f"The model has the array {strange[0]!r}, which no such head has. Train it again.")
         return model
 
     def _check_settings(self) -> HeadSettings:

@@ -93,12 +93,13 @@ class Parameter:
         kind: Any = self.kind
         try:
             number = kind(value)
+            finite = math.isfinite(number)  # of a whole number that no float can hold, an OverflowError
         except (TypeError, ValueError, OverflowError):
             return None
         # int(2.5) would be 2
         if not isinstance(value, str) and number != value:
             return None
-        return kind(number) if math.isfinite(number) and self._is_inside(number) else None
+        return kind(number) if finite and self._is_inside(number) else None
 
     def _is_inside(self, number: float) -> bool:
         above = self.low < number if self.above_low else self.low <= number

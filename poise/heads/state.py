@@ -19,9 +19,13 @@ STATE_VERSION = 1
 LARGEST = 1e30
 """No learnt number is larger: products of a few of them still fit in float64, so that no probability is NaN."""
 
+MOST_DIM = 1 << 20
+"""No embedding is longer."""
+
 _KEYS = ("version", "settings", "classes", "modalities", "layers", "temperature")
 _MOST_LAYERS = 1000
 _LARGEST_INT = 2**63 - 1
+_MOST_DEPTH = 8
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -117,6 +121,7 @@ def check_config(config: Mapping[str, Any], known: Mapping[str, Any]) -> dict[st
     BundleError
         The config is of another version, incomplete, or its parts do not fit together.
     """
+    _check_plain(dict(config), "config")
     missing = [key for key in _KEYS if key not in config]
     if missing:
         raise BundleError(f"The model's config lacks {', '.join(missing)}. Train it again.")
@@ -141,6 +146,21 @@ def check_config(config: Mapping[str, Any], known: Mapping[str, Any]) -> dict[st
     return dict(settings)
 
 
+def _check_plain(value: Any, place: str, depth: int = 0) -> None:
+    """Refuse what JSON does not have, and numbers that could be neither computed with nor printed."""
+    if isinstance(value, dict | list) and depth < _MOST_DEPTH:
+        for name, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            _check_plain(name, f"a name in {place}", _MOST_DEPTH)
+            _check_plain(inner, f"{place}.{name}", depth + 1)
+    elif isinstance(value, float):
+        if not math.isfinite(value):
+            raise BundleError(f"The model's {place} is {value}, expected an ordinary number. Train it again.")
+    elif isinstance(value, int) and abs(value) > _LARGEST_INT:
+        raise BundleError(f"The model's {place} has {value.bit_length()} bits, expected at most 63. Train it again.")
+    elif value is not None and not isinstance(value, int | str):
+        raise BundleError(f"The model's {place} is a {type(value).__name__}, expected a plain value. Train it again.")
+
+
 def _check_values(settings: Mapping[str, Any]) -> None:
     """The settings that no strategy has: the weights of classes and the random state."""
     weights, state = settings.get("class_weight"), settings.get("random_state")
@@ -152,8 +172,11 @@ def _check_values(settings: Mapping[str, Any]) -> None:
 
 def _check_modalities(modalities: Any, fusion: Any) -> None:
     named = isinstance(modalities, dict) and all(isinstance(name, str) for name in modalities)
-    if not named or not modalities or not all(type(dim) is int and dim > 0 for dim in modalities.values()):
-        raise BundleError(f"The model's modalities are {modalities}, expected names with dimensions. Train it again.")
+    if not named or not modalities or not all(type(dim) is int and 0 < dim <= MOST_DIM for dim in modalities.values()):
+        raise BundleError(
+            f"The model's modalities are {modalities}, expected names with dimensions from 1 to {MOST_DIM}. Train it "
+            "again."
+        )
     both, known = {"video", "audio"}, set(modalities)
     needed = {"auto": both if known == both else {next(iter(known))}} | dict.fromkeys(("early", *LOOSE_FUSIONS), both)
     if not isinstance(fusion, str) or known != needed.get(fusion, {fusion}):
@@ -182,4 +205,4 @@ def _check_classes(classes: Any) -> None:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and -math.inf < value < math.inf

@@ -234,7 +234,7 @@ def test_a_state_that_could_not_be_read_again_is_not_exported():
     """Labels that JSON has no word for are refused when they are to be written, not when they are read."""
     bags, manifest = make_recordings()
     days = np.array(["2026-01-01", "2026-01-02", "2026-01-03"], dtype="datetime64[D]")[manifest.labels]
-    with pytest.raises(BundleError, match="expected labels of one kind in rising order"):
+    with pytest.raises(BundleError, match="classes.0 is a date, expected a plain value"):
         ClipClassifier().fit(bags, days).export_state()
     state = ClipClassifier(random_state=np.uint8(3)).fit(bags, manifest.labels).export_state()
     assert state.config["settings"]["random_state"] == 3
@@ -271,12 +271,20 @@ def damaged(state: HeadState, **changes: object) -> HeadState:
         ({"settings": {"fusion": 5}}, "fusion 5 does not fit"),
         ({"settings": {"class_weight": {"0": "x"}}}, "class weights are"),
         ({"settings": {"random_state": -1}}, "random state is -1"),
-        ({"settings": {"lr": 10**400}}, "settings are not valid"),
+        ({"settings": {"lr": 10**400}}, r"config\.settings\.lr has 1329 bits, expected at most 63"),
+        ({"settings": {"lr": 10**9}}, "settings are not valid"),
+        ({"settings": {"hidden": "9" * 400}}, "settings are not valid"),
+        ({"settings": {"alpha": float("nan")}}, r"settings\.alpha is nan, expected an ordinary number"),
+        ({"settings": {"alpha": b"1"}}, r"settings\.alpha is a bytes, expected a plain value"),
+        ({"settings": {b"alpha": 1}}, r"a name in config\.settings is a bytes"),
+        ({"settings": {"alpha": [[[[[[[[1]]]]]]]]}}, "is a list, expected a plain value"),
+        ({"modalities": {"video": 24, "audio": 2**30}}, "dimensions from 1 to 1048576"),
+        ({"temperature": -(10**5000)}, r"config\.temperature has 16610 bits"),
         ({"classes": [1]}, "expected two or more"),
         ({"classes": 3}, "expected two or more in a list"),
         ({"classes": [1, 0, 2]}, "labels of one kind in rising order"),
         ({"classes": [0, 1, 1]}, "labels of one kind in rising order"),
-        ({"classes": [0, 1, 2**70]}, "labels of one kind in rising order"),
+        ({"classes": [0, 1, 2**70]}, r"config\.classes\.2 has 71 bits"),
         ({"classes": [0, "1", 2]}, "labels of one kind in rising order"),
         ({"classes": [0, 1]}, "'cuts' has the shape"),
     ],
@@ -298,6 +306,9 @@ def test_state_with_missing_or_broken_parts_is_refused():
     without = {name: array for name, array in state.arrays.items() if name != "head.coef"}
     with pytest.raises(BundleError, match="no array 'coef'"):
         ClipClassifier.from_state(HeadState(config=state.config, arrays=without))
+    more = {**state.arrays, "head.gate": state.arrays["head.coef"]}
+    with pytest.raises(BundleError, match="has the array 'gate', which no such head has"):
+        ClipClassifier.from_state(HeadState(config=state.config, arrays=more))
     broken = {**state.arrays, "head.coef": state.arrays["head.coef"] * np.nan}
     with pytest.raises(BundleError, match="'coef' .* is not all finite"):
         ClipClassifier.from_state(HeadState(config=state.config, arrays=broken))

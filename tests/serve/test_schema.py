@@ -117,7 +117,7 @@ WRONG = [
     ("head.settings.pooling", None, "pooling"),
     ("head.settings.head", {"a": 1}, "no head"),
     ("head.settings.head", "lightgbm", "no array 'roots'"),
-    ("head.settings.lr", 10**200, "lr="),
+    ("head.settings.lr", 10**200, "settings.lr has 665 bits"),
     ("head.settings.lr", [], "lr="),
     ("head.settings.class_weight", {"0": "x"}, "class weights"),
     ("head.settings.random_state", "x", "random state"),
