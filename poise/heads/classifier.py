@@ -58,7 +58,7 @@ class ClipClassifier(ClassifierMixin, BaseEstimator):
     class_weight : {"none", "balanced"}, None or dict, default="none"
         ``balanced`` weighs each level by the inverse of its frequency; a dict gives a weight for each label.
     clips : str, default="all"
-        ``all``, ``first:N``, ``spread:N``, ``longest`` or ``longest:N``.
+        ``all``, ``first:N``, ``spread:N``, ``full:N``, ``longest`` or ``longest:N``.
     layer : str, default="mean"
         Of features that keep several layers: ``mean``, the number of one, or ``learnt`` weights (neural heads).
     calibrate : {"none", "temperature"}, default="none"

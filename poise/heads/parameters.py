@@ -112,8 +112,8 @@ PARAMETERS: dict[str, Parameter] = {
         default="all",
         kind=str,
         words=("all", "longest"),
-        pattern=rf"(first|spread|longest):{_COUNT}",
-        form="first:N, spread:N, longest:N",
+        pattern=rf"(first|spread|full|longest):{_COUNT}",
+        form="first:N, spread:N, full:N, longest:N",
     ),
     "layer": Parameter(
         default="mean", kind=str, words=("mean", "learnt"), pattern=rf"-?{_COUNT}|0", form="the number of a layer"
