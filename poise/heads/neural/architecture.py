@@ -30,6 +30,8 @@ class Architecture:
     gated_attention, gated_fusion : bool
     hidden : int
         0 without a hidden layer.
+    key_bias : bool
+        Whether keys of attention have a bias, as those of foreign networks do; ours see centred clips.
     """
 
     head: str
@@ -39,9 +41,10 @@ class Architecture:
     gated_attention: bool
     gated_fusion: bool
     hidden: int
+    key_bias: bool = False
 
     @classmethod
-    def of(cls, settings: HeadSettings, *, n_classes: int, seen: Seen) -> Architecture:
+    def of(cls, settings: HeadSettings, *, n_classes: int, seen: Seen, key_bias: bool = False) -> Architecture:
         """The network that the settings ask for."""
         return cls(
             head=settings.head,
@@ -51,6 +54,7 @@ class Architecture:
             gated_attention=settings.pooling == "gated-attention",
             gated_fusion=settings.fusion == "gated",
             hidden=settings["hidden"],
+            key_bias=key_bias,
         )
 
     @property
@@ -67,6 +71,7 @@ class Architecture:
                 found[f"{block}.layers"] = (n_layers,)
             if self.attention_dim:
                 found[f"{block}.keys"] = (self.attention_dim, dim)
+                found |= {f"{block}.key_bias": (self.attention_dim, 1)} if self.key_bias else {}
                 found |= {f"{block}.key_gate": (self.attention_dim, dim)} if self.gated_attention else {}
                 found[f"{block}.query"] = (1, self.attention_dim)
             found[f"{block}.weight"] = (width, dim)

@@ -119,11 +119,12 @@ def _pool(weights: Weights, name: str, block: Block, batch: Batch) -> tuple[torc
 
 
 def _score(weights: Weights, name: str, clips: torch.Tensor) -> torch.Tensor:
-    """Score of each clip, shape (n_models, 1, n_clips): ``u . tanh(V x)``, with a gate times ``sigmoid(U x)`` inside.
+    """Score of each clip, shape (n_models, 1, n_clips): ``u . tanh(V x + b)``, a gate times ``sigmoid(U x)`` inside.
 
     Ilse, Tomczak, Welling (2018), Attention-based deep multiple instance learning, arXiv:1802.04712.
     """
-    keys = torch.tanh(affine(weights[f"{name}.keys"], clips))  # (n_models, attention_dim, n_clips)
+    # (n_models, attention_dim, n_clips)
+    keys = torch.tanh(affine(weights[f"{name}.keys"], clips, weights.get(f"{name}.key_bias")))
     if f"{name}.key_gate" in weights:
         keys = keys * torch.sigmoid(affine(weights[f"{name}.key_gate"], clips))
     return torch.bmm(weights[f"{name}.query"], keys)

@@ -64,7 +64,8 @@ class NetworkHead:
             for name, (n_layers, dim) in shapes.items()
         }
         seen = {name: (one.n_layers, one.n_components) for name, one in reductions.items()}
-        architecture = Architecture.of(settings, n_classes=n_classes, seen=seen)
+        key_bias = any(name.endswith(".key_bias") for name in arrays)
+        architecture = Architecture.of(settings, n_classes=n_classes, seen=seen, key_bias=key_bias)
         weights = {
             name: torch.from_numpy(get_array(arrays, name, (settings["n_seeds"], *shape)).astype(np.float32))
             for name, shape in architecture.shapes().items()

@@ -1,4 +1,4 @@
-"""What a network sees of one block: standardised columns, turned into a few principal components.
+"""What a network sees of one block: standardised columns, turned into a few principal components; or all as it is.
 
 Learnt from training rows alone. Rows are taken in pieces, so that memory does not grow with a second copy of them.
 """
@@ -37,16 +37,16 @@ class Reduction:
         None where the block has no axis for layers.
     dim : int
         Length of a vector of the block.
-    standardiser : Standardiser
-        Of ``n_layers * dim`` columns.
-    projection : Projection
-        Of ``dim`` columns; one that does not vary is 0.
+    standardiser : Standardiser or None
+        Of ``n_layers * dim`` columns; None of a foreign network, which sees rows as they are.
+    projection : Projection or None
+        Of ``dim`` columns; one that does not vary is 0. None where there is no standardiser.
     """
 
     n_layers: int | None
     dim: int
-    standardiser: Standardiser
-    projection: Projection
+    standardiser: Standardiser | None
+    projection: Projection | None
 
     @classmethod
     def fit(cls, block: ModalityBags, weights: NDArray[np.float64], *, n_components: int) -> Reduction:
@@ -96,6 +96,8 @@ class Reduction:
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], *, n_layers: int | None, dim: int) -> Reduction:
         """Rebuild from what `arrays` gave."""
+        if not any(name.startswith(("standardiser.", "projection.")) for name in arrays):
+            return cls(n_layers=n_layers, dim=dim, standardiser=None, projection=None)
         return cls(
             n_layers=n_layers,
             dim=dim,
@@ -106,17 +108,17 @@ class Reduction:
     @property
     def is_empty(self) -> bool:
         """Whether there was nothing to learn from."""
-        return not self.projection.components.any()
+        return self.projection is not None and not self.projection.components.any()
 
     @property
     def n_components(self) -> int:
         """Length of a vector afterwards."""
-        return int(self.projection.components.shape[1])
+        return int(self.projection.components.shape[1]) if self.projection else self.dim
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Learnt numbers by name."""
-        parts = {"standardiser": self.standardiser.arrays(), "projection": self.projection.arrays()}
-        return {f"{part}.{name}": array for part, arrays in parts.items() for name, array in arrays.items()}
+        parts = {"standardiser": self.standardiser, "projection": self.projection}
+        return {f"{part}.{name}": array for part, one in parts.items() if one for name, array in one.arrays().items()}
 
     def transform(self, values: NDArray[np.floating], *, dtype: type[np.floating] = np.float32) -> NDArray[Any]:
         """Coordinates of shape (n_rows, n_layers or 1, n_components).
@@ -124,6 +126,8 @@ class Reduction:
         In float64 those of a row are the same whatever stands beside it, but for the last digits.
         """
         n, n_layers = len(values), self.n_layers or 1
+        if self.standardiser is None or self.projection is None:
+            return values.reshape(n, n_layers, self.dim).astype(dtype)
         found = np.empty((n, n_layers, self.n_components), dtype=dtype)
         center, axes = (array.astype(dtype) for array in (self.projection.center, self.projection.components))
         for piece in _pieces(values.reshape(n, n_layers * self.dim)):

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from poise.errors import BundleError
 from poise.heads.inputs import prepare, shapes_of
@@ -166,3 +167,33 @@ def test_many_clips_are_predicted_piece_by_piece(pooling, monkeypatch):
     np.testing.assert_allclose(head.predict_proba(inputs), proba, rtol=0, atol=1e-12)
     for name, share in head.attention(inputs).items():
         np.testing.assert_allclose(share, shares[name], rtol=0, atol=1e-12)
+
+
+def test_a_foreign_network_sees_clips_as_they_are_and_its_keys_have_a_bias():
+    """Arrays without a reduction, and with a bias of keys, give what the same layers of torch give."""
+    settings = make_settings("softmax", "attention", "early", hidden=7, attention_dim=3, n_seeds=1)
+    bags, random = make_bags(18), np.random.default_rng(1)
+    inputs = prepare(bags, settings)
+    (block,) = shapes_of(inputs)
+    dim = inputs.modalities[block].dim
+    shapes = {"keys": (3, dim), "key_bias": (3, 1), "query": (1, 3), "weight": (7, dim), "bias": (7, 1)}
+    weights = {name: random.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
+    last = {"weight": random.standard_normal((3, 7)).astype(np.float32), "bias": np.ones((3, 1), np.float32)}
+    arrays = {f"{block}.{name}": weight[None] for name, weight in weights.items()}
+    arrays |= {f"out.{name}": weight[None] for name, weight in last.items()}
+    head = read_networks(arrays, settings, shapes=shapes_of(inputs), n_classes=3)
+    assert head.arrays().keys() == arrays.keys()
+    for row, (proba, share) in enumerate(zip(head.predict_proba(inputs), _split(head, inputs), strict=True)):
+        clips = torch.from_numpy(np.asarray(inputs[row].values[block], dtype=np.float32))
+        keys = torch.tanh(clips @ torch.from_numpy(weights["keys"].T) + torch.from_numpy(weights["key_bias"].T))
+        attention = (keys @ torch.from_numpy(weights["query"].T)).softmax(dim=0)
+        pooled = (attention * clips).sum(dim=0)
+        hidden = torch.relu(torch.from_numpy(weights["weight"]) @ pooled + torch.from_numpy(weights["bias"][:, 0]))
+        logits = torch.from_numpy(last["weight"]) @ hidden + torch.from_numpy(last["bias"][:, 0])
+        np.testing.assert_allclose(proba, logits.softmax(dim=0).numpy(), atol=1e-5)
+        np.testing.assert_allclose(share, attention[:, 0].numpy(), atol=1e-5)
+
+
+def _split(head, inputs: Bags) -> list[np.ndarray]:
+    ((name, shares),) = head.attention(inputs).items()
+    return np.split(shares, inputs.modalities[name].offsets[1:-1])
