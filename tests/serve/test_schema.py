@@ -21,7 +21,8 @@ from poise.extract.encoders.registry import make_encoder
 from poise.extract.fingerprint import build_spec
 from poise.heads import ClipClassifier
 from poise.serve import Bundle, Predictor, write_bundle
-from poise.serve.schema import check_document, parse_json
+from poise.serve.schema import check_document
+from poise.serve.values import parse_json
 from poise.store import Bags
 
 GONE = object()
@@ -84,13 +85,25 @@ def with_value(good: Path, path: Path, place: str, value: Any) -> Path:
     return repack(good, path, change)
 
 
+ORIGIN = {"file": "a.pt", "sha256": "0" * 64, "style": "bare", "architecture": "MLP"}
+
 WRONG = [
     ("label_names", ["low", "high"], "head.classes"),
     ("label_names", ["low", "low", "high"], "label_names"),
     ("label_names", ["low", "", "high"], "label_names"),
     ("label_names", "low", "label_names"),
     ("label_names", {"low": 0}, "label_names"),
+    ("label_names", ["low", "mo\nderate", "high"], "label_names"),
+    ("label_names", ["low", "mo\x1b[2Jderate", "high"], "label_names"),
+    ("label_names", ["low", "x" * 300, "high"], "label_names"),
+    ("label_names", [f"level {n}" for n in range(2000)], "label_names"),
+    ("label_names", ["low"], "label_names"),
     ("strategy", 3, "strategy"),
+    ("strategy", "magic", "'magic' is not a strategy"),
+    ("strategy", "mean/early/magic", "no head 'magic'"),
+    ("strategy", "mean/early/logistic", "head.settings.head is 'ridge', expected logistic, as strategy says"),
+    ("strategy", "max/early/ridge", "head.settings.pooling is 'mean'"),
+    ("strategy", "mean/mid/ridge", "head.settings.fusion is 'early'"),
     ("head", None, "head"),
     ("head.version", 9, "version 9"),
     ("head.classes", 3, "head.classes"),
@@ -111,12 +124,17 @@ WRONG = [
     ("head.modalities.audio", GONE, "extraction"),
     ("head.settings", None, "head.settings"),
     ("head.settings", [], "head.settings"),
-    ("head.settings.fusion", 5, "fusion 5"),
-    ("head.settings.fusion", "video", "fusion 'video' does not fit"),
+    ("head.settings.fusion", 5, "head.settings.fusion is 5, expected early, as strategy says"),
+    ("head.settings.fusion", "video", "head.settings.fusion is 'video'"),
     ("head.settings.fusion", ["early"], "fusion"),
     ("head.settings.pooling", None, "pooling"),
-    ("head.settings.head", {"a": 1}, "no head"),
-    ("head.settings.head", "lightgbm", "no array 'roots'"),
+    ("head.settings.head", {"a": 1}, "head.settings.head"),
+    ("head.settings.head", "lightgbm", "head.settings.head is 'lightgbm', expected ridge"),
+    ("head.settings.layer", 2, "no feature set of extraction keeps layers apart"),
+    ("head.settings.layer", "learnt", "no feature set of extraction keeps layers apart"),
+    ("head.layers", [], "head.layers"),
+    ("head.layers", {"video": 3}, "head.layers.video is 3, expected None, as extraction says"),
+    ("head.modalities.video", 2**40, "head.modalities.video"),
     ("head.settings.lr", 10**200, "settings.lr has 665 bits"),
     ("head.settings.lr", [], "lr="),
     ("head.settings.class_weight", {"0": "x"}, "class weights"),
@@ -125,8 +143,12 @@ WRONG = [
     ("extraction", [], "extraction"),
     ("extraction.audio", GONE, "extraction"),
     ("extraction.video", 3, "extraction.video"),
-    ("extraction.video.modality", "audio", "not the one"),
-    ("extraction.video.schema", GONE, "not the one"),
+    ("extraction.video.modality", "audio", "extraction.video.modality is 'audio', expected 'video'"),
+    ("extraction.video.schema", GONE, "extraction.video.schema is None, expected 1, or the poise that made it"),
+    ("extraction.video.schema", 2, "extraction.video.schema is 2"),
+    ("extraction.video.schema", True, "extraction.video.schema is True"),
+    ("extraction.video.assumed", "yes", "extraction.video.assumed is 'yes', expected true"),
+    ("extraction.video.assumed", False, "extraction.video.assumed is False"),
     ("extraction.video.clips", GONE, "no extraction.video.clips"),
     ("extraction.video.clips", [2.0], "extraction.video.clips"),
     ("extraction.video.clips.window_s", "x", "window_s is 'x'"),
@@ -160,6 +182,7 @@ WRONG = [
     ("validation.0.strategy", None, "strategy"),
     ("validation.0.protocol", "guess", "protocol"),
     ("validation.0.protocol", GONE, "no validation"),
+    ("validation.0.scored", "both", r"validation\[0\].scored is 'both', expected originals or all"),
     ("validation.0.n", "x", r"validation\[0\].n"),
     ("validation.0.metrics", [], "metrics"),
     ("validation.0.metrics.qwk", "x", "metrics.qwk"),
@@ -170,13 +193,26 @@ WRONG = [
     ("validation.0.interval.qwk", [0.7, 0.2], "interval.qwk"),
     ("training", 3, "training"),
     ("training.n_recordings", "x", "n_recordings"),
+    ("training.n_recordings", None, "n_recordings"),
+    ("training.n_speakers", 0, "n_speakers"),
+    ("training.label_counts", [1, 2], "training.label_counts is .* expected 3 counts"),
+    ("training.label_counts", [1, 2, "x"], "training.label_counts"),
     ("training.digest", "x", "training.digest"),
+    ("converted_from", "x", "converted_from is 'x', expected names with values"),
+    ("converted_from", {}, "no converted_from.file"),
+    ("converted_from", {"file": "a.pt", "style": "bare", "architecture": "MLP"}, "no converted_from.sha256"),
+    ("converted_from", {**ORIGIN, "sha256": "x"}, "converted_from.sha256"),
+    ("converted_from", ORIGIN, "validation is .* expected no line: an older bundle says nothing of it"),
     ("audit", [], "audit"),
     ("audit", GONE, "no audit"),
     ("audit.verdict", "fine", "audit.verdict is 'fine', expected supported or"),
+    ("audit.verdict", "unknown", "audit.verdict is 'unknown', expected supported or"),
     ("audit.sentence", 3, "audit.sentence"),
     ("audit.ladder", [3], r"audit\.ladder\[0\]"),
     ("audit.ladder", [{"protocol": "x"}], r"no audit\.ladder\[0\]\.scored"),
+    ("audit.ladder", [{"protocol": "x", "scored": "some"}], r"audit\.ladder\[0\]\.scored is 'some'"),
+    ("audit.ladder", [{"protocol": "x", "scored": "all", "qwk": "high"}], r"audit\.ladder\[0\]\.qwk"),
+    ("audit.ladder", [{"protocol": "x", "scored": "all", "interval": [1]}], r"audit\.ladder\[0\]\.interval"),
     ("audit.warnings", [1], r"audit\.warnings\[0\]"),
     ("versions", [], "versions"),
     ("versions.poise", 1, "versions.poise"),
@@ -205,6 +241,41 @@ def places(value: Any, prefix: str = "") -> list[str]:
         place = f"{prefix}.{name}" if prefix else str(name)
         found += [place, *places(each, place)]
     return found
+
+
+CONVERTED = {
+    "converted_from": ORIGIN,
+    "validation": [],
+    "audit": {"verdict": "unknown", "sentence": "Unknown.", "ladder": [], "warnings": []},
+    "training": {"n_recordings": None, "n_copies": None, "n_speakers": None, "digest": None},
+}
+
+
+def test_an_older_bundle_is_known_for_what_it_is(good: Path) -> None:
+    """What was converted has no figures and no verdict, and nothing else may say that it has none."""
+    with zipfile.ZipFile(good) as archive:
+        document = json.loads(archive.read("bundle.json"))
+    check_document({**document, **CONVERTED})
+    for place, value, message in [
+        ("audit", document["audit"], "audit.verdict is 'supported', expected unknown"),
+        ("training", document["training"], "training.n_recordings is 30, expected null"),
+        ("validation", document["validation"], "expected no line"),
+    ]:
+        with pytest.raises(BundleError, match=message):
+            check_document({**document, **CONVERTED, place: value})
+
+
+def test_layers_of_a_head_are_those_that_its_encoders_keep(good: Path) -> None:
+    """The number of a layer, and of layers that are weighed, is held against what was extracted."""
+    with zipfile.ZipFile(good) as archive:
+        document = json.loads(archive.read("bundle.json"))
+    layered = put(document, "extraction.video.encoder.n_layers", 4)
+    check_document(put(layered, "head.settings.layer", "-4"))
+    check_document(put(layered, "head.layers", {"video": 4}))
+    with pytest.raises(BundleError, match="head.settings.layer is '4', expected one of the 4 layers"):
+        check_document(put(layered, "head.settings.layer", "4"))
+    with pytest.raises(BundleError, match="head.layers.video is 3, expected 4"):
+        check_document(put(layered, "head.layers", {"video": 3}))
 
 
 def test_any_value_anywhere_is_accepted_or_refused_cleanly(good: Path, tmp_path: Path) -> None:
@@ -237,6 +308,7 @@ def test_any_value_anywhere_is_accepted_or_refused_cleanly(good: Path, tmp_path:
         (b'{"a":' * 40 + b"1" + b"}" * 40, "nested too deeply"),
         (b"[" * 100_000, "nested too deeply"),
         (b'{"a": {"b": 1, "b": 2}}', "a name stands twice"),
+        (b" " * (1 << 20) + b"1", "longer than 1,048,576 bytes"),
     ],
 )
 def test_json_that_python_would_take_is_refused(content: bytes, message: str) -> None:
@@ -274,9 +346,9 @@ def changed_array(name: str, change: Callable[[Any], Any]) -> Callable[[bytes], 
         (changed_array("head.standardiser.scale", lambda a: a * 0), "standardisation is damaged"),
         (changed_array("head.standardiser.kept", lambda a: a[::-1]), "standardisation is damaged"),
         (changed_array("head.standardiser.kept", lambda a: a - 1), "columns that"),
-        (lambda content: content[:0], "cannot be read"),
-        (lambda content: content[:20], "cannot be read"),
-        (lambda content: b"\xff" * 8 + content[8:], "cannot be read"),
+        (lambda content: content[:0], r"head\.safetensors: it does not begin with the length"),
+        (lambda content: content[:20], r"head\.safetensors: it does not begin with the length"),
+        (lambda content: b"\xff" * 8 + content[8:], r"head\.safetensors: it does not begin with the length"),
     ],
 )
 def test_changed_weights_are_one_error(
