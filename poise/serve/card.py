@@ -1,12 +1,18 @@
-"""The model card of a bundle: what it is for, how it was validated, what it must not be used for."""
+"""The model card of a bundle: how it was validated, what it is for, what it must not be used for, how it was made.
+
+After Mitchell et al. (2019), Model cards for model reporting, doi:10.1145/3287560.3287596.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from poise.heads.splits import Protocol
+from poise.serve.facts import list_facts, list_limits
+from poise.text import visible
 
+_MARKUP = re.compile(r"[\\`*\[|]|~(?=~)|(?<!\w)_|_(?!\w)|<(?=[A-Za-z/!?])|&(?=[#A-Za-z])|^[#>+-]")
 _METRICS = {"qwk": "quadratic kappa", "accuracy": "accuracy", "mae": "mean absolute error"}
 
 
@@ -17,56 +23,91 @@ def write_card(document: Mapping[str, Any]) -> str:
     ----------
     document : mapping
         The content of ``bundle.json``.
+
+    Returns
+    -------
+    str
+        What the document says is text in it, never markup.
     """
-    training = document["training"]
-    encoders = ", ".join(f"{spec['encoder']['name']} ({modality})" for modality, spec in document["extraction"].items())
-    speakers = f" of {training['n_speakers']} speakers" if training.get("n_speakers") else ""
+    encoders = " and ".join(
+        f"{_plain(spec['encoder']['name'])} ({modality})" for modality, spec in document["extraction"].items()
+    )
+    levels = _plain(" < ".join(document["label_names"]))
     lines = [
         "# Model card",
         "",
-        f"Predicts one of the levels **{' < '.join(document['label_names'])}** for a short recorded answer, "
-        f"from {encoders}, by the strategy `{document['strategy']}`.",
-        "",
-        "## Trained on",
-        "",
-        f"{training['n_recordings']} recordings{speakers}, {training['n_copies']} of them augmented copies. "
-        f"Digest of keys and labels: `{training['digest']}`.",
+        f"Predicts one of the levels **{levels}** for a short recorded answer, from {encoders}.",
         "",
         "## Validated",
         "",
-        f"**{document['audit']['sentence']}**",
+        f"**{_plain(document['audit']['sentence'])}**",
         "",
-        *_validation(document["validation"]),
+        *[f"- {_plain(warning)}" for warning in document["audit"]["warnings"]],
+        *([""] if document["audit"]["warnings"] else []),
+        *_ladder(document["audit"]["ladder"]),
+        *_validation(document["validation"], document["strategy"]),
         "",
-        "## Intended use and limits",
+        "## Intended use",
         "",
-        "For feedback on recordings like those it was trained on: the same kind of task, language and camera. "
-        + _honesty(document["validation"])
-        + " Not for decisions about people: hiring, grading, diagnosis.",
+        "Feedback on recordings like those it was trained on: the same kind of task, language, camera and microphone. "
+        "Somebody who knows the task looks at what it says.",
+        "",
+        "## Limits",
+        "",
+        *[f"- {_plain(limit)}" for limit in list_limits(document)],
+        "",
+        "## How it was made",
+        "",
+        "| | |",
+        "|---|---|",
+        *[f"| {name} | {_plain(fact)} |" for name, fact in list_facts(document)],
         "",
     ]
     return "\n".join(lines)
 
 
-def _honesty(rows: list[Mapping[str, Any]]) -> str:
-    apart = sorted({row["protocol"] for row in rows if Protocol.parse(row["protocol"]).keeps_speakers_apart})
-    if apart:
-        return f"The figures under {', '.join(apart)} say how well it does on speakers it has not heard."
-    return "No figure says how well it does on speakers it has not heard: no protocol kept speakers apart."
-
-
-def _validation(rows: list[Mapping[str, Any]]) -> list[str]:
-    if not rows:
-        return ["Not validated."]
-    lines = [
-        "| strategy | protocol | scored | n | " + " | ".join(_METRICS.values()) + " |",
-        "|---" * (4 + len(_METRICS)) + "|",
+def _ladder(rungs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The same strategy under harder and harder folds."""
+    made = [rung for rung in rungs if rung.get("qwk") is not None]
+    if not made:
+        return []
+    rows = [
+        [rung["protocol"], rung["scored"], _figure(rung["qwk"]), _interval(rung), _figure(rung.get("accuracy"))]
+        for rung in made
     ]
-    for row in rows:
-        figures = " | ".join(_figure(row["metrics"].get(name)) for name in _METRICS)
-        lines.append(f"| {row['strategy']} | {row['protocol']} | {row['scored']} | {row['n']} | {figures} |")
-    return lines
+    columns = ["folds", "scored", "quadratic kappa", "95 % interval", "accuracy"]
+    return ["The same strategy under harder and harder folds:", "", *_table(columns, rows), ""]
+
+
+def _validation(rows: Sequence[Mapping[str, Any]], strategy: str) -> list[str]:
+    """The leaderboard: the strategy of the model, and the baselines that it must beat."""
+    if not rows:
+        return ["There are no figures."]
+    cells = [
+        [
+            f"**{_plain(row['strategy'])}**" if row["strategy"] == strategy else _plain(row["strategy"]),
+            *(_plain(str(row[name])) for name in ("protocol", "scored", "n")),
+            *(_figure(row["metrics"].get(name)) for name in _METRICS),
+        ]
+        for row in rows
+    ]
+    told = "The strategy of this model in bold, baselines beside it:"
+    return [told, "", *_table(["strategy", "folds", "scored", "n", *_METRICS.values()], cells)]
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    return [f"| {' | '.join(cells)} |" for cells in (columns, ["---"] * len(columns), *rows)]
+
+
+def _interval(rung: Mapping[str, Any]) -> str:
+    ends = rung.get("interval")
+    return f"{ends[0]:.2f} to {ends[1]:.2f}" if ends else "undefined"
 
 
 def _figure(value: float | None) -> str:
     return "undefined" if value is None else f"{value:.2f}"
+
+
+def _plain(text: str) -> str:
+    """Text in which nothing is markup: on one line, and what Markdown or HTML would take for more, escaped."""
+    return _MARKUP.sub(r"\\\g<0>", " ".join(visible(text).split()))
