@@ -1,6 +1,14 @@
 """A trained head and a media file in, a prediction out: the one place where extraction meets heads."""
 
-from poise.serve.bundle import Bundle, read_bundle, write_bundle
+from poise.serve.bundle import Bundle, convert_bundle, read_bundle, write_bundle
 from poise.serve.predict import ClipPrediction, Prediction, Predictor
 
-__all__ = ["Bundle", "ClipPrediction", "Prediction", "Predictor", "read_bundle", "write_bundle"]
+__all__ = [
+    "Bundle",
+    "ClipPrediction",
+    "Prediction",
+    "Predictor",
+    "convert_bundle",
+    "read_bundle",
+    "write_bundle",
+]

@@ -25,6 +25,7 @@ from poise.errors import BundleError, OutputError, StoreWriteError
 from poise.heads.state import HeadState
 from poise.serve.archive import MAX_BYTES, MAX_RATIO, SMALL_BYTES, Archive, read_bytes
 from poise.serve.card import write_card
+from poise.serve.legacy.older import UNKNOWN_AUDIT, UNKNOWN_TRAINING, Older, read_older
 from poise.serve.schema import SCHEMA_VERSION, check_document
 from poise.serve.tensors import read_tensors, write_tensors
 from poise.serve.values import MAX_JSON_BYTES, parse_json
@@ -95,7 +96,7 @@ class Bundle:
         return write_card(self.to_json())
 
 
-def read_bundle(path: str | os.PathLike[str]) -> Bundle:
+def read_bundle(path: str | os.PathLike[str], *, trust_pickle: bool = False) -> Bundle:
     """Read a bundle, of this or of older software, without running anything in it.
 
     Parameters
@@ -123,7 +124,39 @@ def read_bundle(path: str | os.PathLike[str]) -> Bundle:
         archive = Archive.of_bytes(read_bytes(Path(path)))
         if DOCUMENT in archive.files:
             return _read(archive)
-        raise BundleError("it is not a model that poise made: it has no bundle.json. Expected a ZIP of `poise train`")
+        return _convert(read_older(archive, trust_pickle=trust_pickle))
+
+
+def convert_bundle(old: str | os.PathLike[str], new: str | os.PathLike[str], *, trust_pickle: bool = False) -> Bundle:
+    """Write a bundle of older software as one of this.
+
+    Parameters
+    ----------
+    old : path
+        A ZIP that holds a ``.pt`` or ``.pth`` file.
+    new : path
+        The bundle to write.
+    trust_pickle : bool
+        As in :func:`read_bundle`.
+
+    Returns
+    -------
+    Bundle
+        What was written: the same predictions, and the verdict ``unknown``.
+
+    Raises
+    ------
+    BundleError
+        The old file is none of older software, or cannot be read.
+    OutputError
+        The new file cannot be written, or there is another kind of file in its place.
+    """
+    check_target(Path(new))
+    bundle = read_bundle(old, trust_pickle=trust_pickle)
+    if _is_bundle(Path(old)):
+        raise BundleError(f"{old} is a bundle of this poise: there is nothing to convert. Use it as it is.")
+    write_bundle(new, bundle)
+    return bundle
 
 
 def write_bundle(path: str | os.PathLike[str], bundle: Bundle) -> None:
@@ -226,6 +259,21 @@ def _read(archive: Archive) -> Bundle:
         training=document["training"],
         versions=document["versions"],
         converted_from=document.get("converted_from"),
+    )
+
+
+def _convert(older: Older) -> Bundle:
+    """What an older bundle does not say is not known."""
+    return Bundle(
+        label_names=older.label_names,
+        extraction=older.extraction,
+        strategy=older.strategy,
+        head=older.head,
+        validation=(),
+        audit=UNKNOWN_AUDIT,
+        training=UNKNOWN_TRAINING,
+        versions={},
+        converted_from=older.converted_from,
     )
 
 
