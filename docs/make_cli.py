@@ -28,6 +28,8 @@ A number that is undefined is null; the reason stands beside it. Keys may be add
 | `audit` | `{"verdict": "supported\|leakage\|confounded\|no evidence\|too little data", "sentence", "ladder": [{"protocol", "scored", "n", "qwk", "accuracy", "interval", "group_only", "majority", "reasons"}], "findings", "warnings", "evidence"}` |
 | `report` | `{"report", "verdict", "sections": [{"name", "title", "shown", "reason"}]}` |
 | `train` | `{"model", "strategy", ...}` and what `compare` prints |
+| `bundle show` | `{"path", "bytes", "verdict", "feature_sets": {modality: name}, "arrays": {name: {"dtype", "shape"}}, "card"}` and all of `bundle.json`, see [bundle.md](bundle.md) |
+| `bundle convert` | the same of what was written, and `"out"` |
 | `predict` | `[{"path", "label", "proba": {name: p}, "trusted", "doubts", "flags", "clips": [{"start_s", "end_s", "attention", "proba"}], "seconds"}]`; a file that failed has `"label": null` and `"error"` |
 | `store ls` | `{"feature_sets": [{"name", "modality", "dim", "n_layers", "n_recordings", "n_clips", "n_missing", "n_failed", "fingerprint", "imported"}]}` |
 | `store show` | the same with `"spec"`, `"runs": [{"run", "started", "versions", "command", "encoder", "n_recordings"}]` and `"recordings": [{"key", "paths", "outcome", "reason", "flags", "n_clips", "duration_s", "attempts", "stored", "run", "segment"}]` in each feature set; with `--recording` also its `"clips": [{"start_s", "end_s"}]` |

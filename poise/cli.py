@@ -19,7 +19,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from poise.commands import audit, augment, compare, demo, doctor, extract, predict, report, store, train
+from poise.commands import audit, augment, bundle, compare, demo, doctor, extract, predict, report, store, train
 from poise.commands.terminal import note
 from poise.errors import PoiseError
 
@@ -105,6 +105,7 @@ audit.register(app)
 compare.register(app)
 report.register(app)
 train.register(app)
+bundle.register(app)
 predict.register(app)
 doctor.register(app)
 
