@@ -24,8 +24,10 @@ from poise.heads.classifier import ClipClassifier
 from poise.heads.fusion import LOOSE_FUSIONS, modalities_of, usable
 from poise.heads.splits import Protocol
 from poise.serve.bundle import Bundle, read_bundle
+from poise.serve.legacy.recipe import list_differences
+from poise.serve.schema import UNKNOWN
 from poise.store.bags import Bags, ModalityBags
-from poise.store.schema import Modality, Spec, fingerprint, spec_differences
+from poise.store.schema import Modality, Spec, fingerprint
 
 _DOUBTS = {
     "short": "shorter than the shortest clip of the training recordings",
@@ -270,6 +272,8 @@ class Predictor:
 
     def _doubts_of_model(self) -> tuple[str, ...]:
         """Only a protocol that keeps speakers apart speaks for the model; of several, the one that flatters least."""
+        if self.bundle.audit["verdict"] == UNKNOWN:
+            return (f"its audit does not support the model. {self.bundle.audit['sentence']}",)
         found = [
             (row["interval"]["qwk"], row["protocol"])
             for row in self.bundle.validation
@@ -323,7 +327,7 @@ def _rebuild(
         error.add_note(f"The model was trained with {trained!r}. Give the folder that it is in: --{modality} DIR.")
         raise
     rebuilt = build_spec(encoder, clips, decoder, str(spec["dtype"]))
-    differences = [line for line in spec_differences(spec, rebuilt) if not line.startswith("encoder.name:")]
+    differences = list_differences(spec, rebuilt)
     if differences:
         raise BundleError(
             f"The {modality} encoder {name!r} of this machine is not the one that the model was trained with: "
