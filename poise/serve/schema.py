@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from poise.errors import BundleError, ExtractSettingsError, SplitError, StrategyError
@@ -47,7 +47,7 @@ def check_document(document: Mapping[str, Any]) -> None:
         Something is missing or of another kind; the message names it.
     """
     names = get(document, "", "label_names", list)
-    check_names("label_names", names, most=_MOST_LEVELS)
+    check_label_names(names)
     head = get(document, "", "head", dict)
     dims = _check_head(head, n_levels=len(names))
     _check_strategy(text(document, "", "strategy"), head["settings"])
@@ -62,6 +62,17 @@ def check_document(document: Mapping[str, Any]) -> None:
     versions = get(document, "", "versions", dict)
     for name in versions:
         text(versions, "versions", name)
+
+
+def check_label_names(names: Sequence[Any]) -> None:
+    """Refuse names of levels that are not different texts of one line.
+
+    Raises
+    ------
+    BundleError
+        The message shows them.
+    """
+    check_names("label_names", names, most=_MOST_LEVELS)
 
 
 def _check_head(head: Mapping[str, Any], *, n_levels: int) -> dict[str, int]:

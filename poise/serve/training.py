@@ -21,6 +21,7 @@ from poise.heads.strategy import Strategy
 from poise.heads.validate import derive_state
 from poise.manifest import Manifest
 from poise.serve.bundle import Bundle, check_target, training_digest, write_bundle
+from poise.serve.schema import check_label_names
 from poise.store.bags import Bags
 from poise.store.runs import library_versions
 from poise.store.schema import Spec
@@ -85,8 +86,11 @@ def train(
         The strategy does not fit the features, or a protocol the labels and groups.
     OutputError
         The bundle cannot be written.
+    BundleError
+        The names of the levels are none that a bundle may have.
     """
     check_target(Path(path))
+    check_label_names(manifest.label_names)
     model = ClipClassifier.from_strategy(strategy, random_state=derive_state(seed))  # refuses what cannot be served
     found = compare(
         bags,
