@@ -30,6 +30,7 @@
     │   └── ProtocolError                     usage: a protocol that is not written as one
     ├── StudyError (ValueError)               a folder that is not a study, not a whole one, or of another layout
     ├── BundleError (ValueError)              a model file that is not a bundle, or not one for this
+    ├── CancelledError                        whoever asked for a result no longer wants it
     ├── NotConfirmedError                     usage: something is to be removed and nobody said yes
     ├── MissingDependencyError (ImportError)  an optional package is not installed
     └── OutputError (OSError)                 a result cannot be written where it should go
@@ -176,6 +177,10 @@ class StudyError(PoiseError, ValueError):
 
 class BundleError(PoiseError, ValueError):
     """A model file that is not a bundle, or not one that can be served here."""
+
+
+class CancelledError(PoiseError):
+    """Whoever asked for a result no longer wants it."""
 
 
 class NotConfirmedError(PoiseError):

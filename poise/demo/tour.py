@@ -29,7 +29,8 @@ from poise.heads.splits import Protocol
 from poise.heads.strategy import Strategy
 from poise.heads.study import write_study
 from poise.manifest import Manifest, read_manifest
-from poise.serve.predict import Prediction, Predictor
+from poise.serve.predict import Predictor
+from poise.serve.prediction import Prediction
 from poise.serve.training import train
 from poise.store.bags import Bags
 from poise.store.store import FeatureStore

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from poise.extract.clips import ClipSettings, plan_clips
 from poise.extract.encoders.registry import make_encoder
-from poise.extract.encoding import EncodedModality, encode_file
+from poise.extract.encoding import EncodedModality
+from poise.extract.file_encoder import encode_file
 from poise.extract.fingerprint import build_spec
 from poise.extract.media.probe import probe
 from poise.extract.outcomes import ExtractReport, RecordingOutcome

@@ -1,14 +1,13 @@
-"""From prepared clips to embeddings: batches, and one whole file at a time for prediction.
+"""From prepared clips to embeddings: batches, and what is collected of a recording.
 
-Many files at a time, and the store, are for :mod:`poise.extract.pipeline`.
+Whole files are for :mod:`poise.extract.file_encoder`, many at a time and the store for :mod:`poise.extract.pipeline`.
 """
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
@@ -16,13 +15,11 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from poise.errors import EncoderError, InvalidFeaturesError
-from poise.extract.clips import ClipSettings
 from poise.extract.encoders.base import Encoder, PreparedClip
 from poise.extract.lanes import Lanes
-from poise.extract.media.decode import check_decoder
 from poise.extract.quality import summarise
-from poise.extract.reading import Notes, RecordingReader
-from poise.store.schema import Modality, Outcome
+from poise.extract.reading import Notes
+from poise.store.schema import Outcome
 from poise.text import describe_error
 
 OwnerT = TypeVar("OwnerT")
@@ -86,6 +83,7 @@ class Collected:
 
 
 _ENOUGH_FAILURES = 8
+_CHECK_S = 0.2
 _Result = NDArray[np.float32] | Exception
 
 
@@ -101,14 +99,22 @@ class Batcher(Generic[OwnerT]):
     deliver : callable
         Called for each clip in the order they were added, in the thread that adds them, with its owner, the clip, and
         its embedding (dim,) or the error that encoding it alone raised.
+    check : callable, optional
+        Called a few times a second while lanes are waited for; what it raises ends the waiting.
     """
 
     def __init__(
-        self, encoder: Encoder, lanes: Lanes, deliver: Callable[[OwnerT, PreparedClip, _Result], None]
+        self,
+        encoder: Encoder,
+        lanes: Lanes,
+        deliver: Callable[[OwnerT, PreparedClip, _Result], None],
+        *,
+        check: Callable[[], None] = lambda: None,
     ) -> None:
         self._encoder = encoder
         self._lanes = lanes
         self._deliver = deliver
+        self._check = check
         self._waiting: list[tuple[OwnerT, PreparedClip]] = []
         self._under_way: deque[tuple[list[tuple[OwnerT, PreparedClip]], Future[list[_Result]]]] = deque()
         self._works = False
@@ -137,7 +143,12 @@ class Batcher(Generic[OwnerT]):
         """
         while self._under_way and (len(self._under_way) > may_wait or self._under_way[0][1].done()):
             batch, future = self._under_way.popleft()
-            self._hand_over(batch, future.result())
+            self._hand_over(batch, self._result(future))
+
+    def _result(self, future: Future[list[_Result]]) -> list[_Result]:
+        while not wait([future], timeout=_CHECK_S).done:
+            self._check()
+        return future.result()
 
     def flush(self) -> None:
         """Encode and deliver all that waits.
@@ -197,62 +208,6 @@ class Batcher(Generic[OwnerT]):
                 f"{self._encoder.name} cannot encode any of the first {self._n_given_up} clips: "
                 f"{describe_error(errors[-1])}. Nothing was noted against the recordings; mend the encoder."
             ) from errors[-1]
-
-
-def encode_file(
-    path: str | os.PathLike[str],
-    encoders: Sequence[Encoder],
-    *,
-    clips: ClipSettings | None = None,
-    decoder: str = "pyav",
-) -> dict[Modality, EncodedModality]:
-    """Decode and encode one media file, exactly as extraction does.
-
-    Parameters
-    ----------
-    path : path
-        The file.
-    encoders : sequence of Encoder
-        At most one of each modality.
-    clips : ClipSettings, optional
-        How the recording is cut. Default: ``ClipSettings()``.
-    decoder : {"pyav", "decord"}
-        What decodes the pictures.
-
-    Returns
-    -------
-    dict of modality to EncodedModality
-        One for each encoder, empty where the file has no such modality.
-
-    Raises
-    ------
-    MediaError
-        The file cannot be read.
-    EncoderError
-        An encoder cannot be run.
-    InvalidFeaturesError
-        An embedding is not finite.
-    """
-    by_modality: dict[Modality, Encoder] = {encoder.modality: encoder for encoder in encoders}
-    collected = {modality: Collected(encoder.shape) for modality, encoder in by_modality.items()}
-
-    def deliver(modality: Modality, clip: PreparedClip, result: NDArray[np.float32] | Exception) -> None:
-        if isinstance(result, Exception):
-            raise result
-        collected[modality].add(clip, result)
-
-    settings = clips if clips is not None else ClipSettings()
-    for encoder in encoders:
-        encoder.check_window(settings.window_s)
-        encoder.load()
-    reader = RecordingReader(path, by_modality, clips=settings, decoder=check_decoder(decoder))
-    with single_threaded_blas(), Lanes() as lanes:
-        batchers = {modality: Batcher(encoder, lanes, deliver) for modality, encoder in by_modality.items()}
-        for modality, clip in reader.read():
-            batchers[modality].add(modality, clip)
-        for batcher in batchers.values():
-            batcher.flush()
-    return {modality: collected[modality].finish(reader.notes[modality]) for modality in by_modality}
 
 
 def single_threaded_blas() -> threadpool_limits:

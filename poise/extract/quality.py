@@ -1,6 +1,7 @@
 """What is seen and heard of a clip before any encoder: words for what may make its embedding mean little.
 
-Nothing is judged here but light and loudness; no face is looked for. A clip that is flagged is stored like any other.
+Nothing is judged here but light, loudness and the rate of frames; no face is looked for. A clip that is flagged is
+stored like any other.
 """
 
 from __future__ import annotations
@@ -33,6 +34,11 @@ MOSTLY = 0.9
 
 CLIPPED = 0.99
 MAX_CLIPPED_SHARE = 1e-3
+
+UNEVEN = 0.2
+MIN_UNEVEN_S = 2e-3
+MAX_UNEVEN_SHARE = 0.05
+"""A rate varies where more steps than this share differ from the usual one by a fifth, and by more than rounding."""
 
 _PIECE_S = 0.05
 _GRID = 48  # pixels along the shorter side that are looked at
@@ -75,6 +81,21 @@ def judge_picture(glances: Sequence[NDArray[np.float32]], times_s: NDArray[np.fl
     if max(changes) < STILL and times_s[-1] - times_s[0] >= MIN_STILL_S:
         words.append("frozen")
     return tuple(words)
+
+
+def is_uneven(times_s: NDArray[np.float64]) -> bool:
+    """Whether frames come at a varying rate, as telephones and screen recorders write them.
+
+    Parameters
+    ----------
+    times_s : ndarray of shape (n_frames,), float64
+        Timestamps of a recording's frames, seconds, ascending.
+    """
+    steps = np.diff(times_s)
+    if len(steps) < 2:
+        return False
+    usual = float(np.median(steps))
+    return bool(np.mean(np.abs(steps - usual) > max(UNEVEN * usual, MIN_UNEVEN_S)) > MAX_UNEVEN_SHARE)
 
 
 def judge_sound(samples: NDArray[np.float32], sample_rate_hz: int) -> tuple[str, ...]:

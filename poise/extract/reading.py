@@ -22,7 +22,7 @@ from poise.extract.encoders.base import AudioEncoder, Encoder, PreparedClip, Vid
 from poise.extract.media.decode import Decoder, frames_on_screen, read_frames
 from poise.extract.media.probe import Probe, VideoTrack, probe
 from poise.extract.media.sound import SoundReader
-from poise.extract.quality import glance, judge_picture, judge_sound
+from poise.extract.quality import glance, is_uneven, judge_picture, judge_sound
 from poise.store.schema import Modality
 from poise.text import describe_error
 
@@ -156,6 +156,7 @@ class RecordingReader:
             notes.reason = found.without["video"]
             return
         start_s, end_s = float(track.times_s[0]), track.end_s
+        notes.flags.update(["variable-rate"] if is_uneven(track.times_s) else [])
         copy = self._copy
         spans = self._spans(times, copy.copy_time(start_s), copy.copy_time(end_s))
         shown = [part for span in spans if (part := _shown_part(span, track, copy)) and self._is_enough(part)]

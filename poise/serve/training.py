@@ -17,10 +17,13 @@ from poise.heads.comparison import Comparison
 from poise.heads.fusion import usable
 from poise.heads.progress import Progress
 from poise.heads.splits import Protocol, harshest_groups
+from poise.heads.state import HeadState
 from poise.heads.strategy import Strategy
 from poise.heads.validate import derive_state
 from poise.manifest import Manifest
 from poise.serve.bundle import Bundle, check_target, training_digest, write_bundle
+from poise.serve.confidence import calibrate
+from poise.serve.familiarity import learn_ranges
 from poise.serve.schema import check_label_names
 from poise.store.bags import Bags
 from poise.store.runs import library_versions
@@ -105,11 +108,13 @@ def train(
     rows = np.flatnonzero(usable(bags, strategy.fusion))
     model.fit(bags[rows], manifest.labels[rows], groups=harshest_groups(manifest, bags.keys)[rows])
     speakers = manifest.speakers
+    state = model.export_state()
+    ranges, arrays = learn_ranges(_needed(bags[rows], model), harshest_groups(manifest, bags.keys)[rows])
     bundle = Bundle(
         label_names=manifest.label_names,
         extraction={modality: specs[modality] for modality in model.modalities_},
         strategy=str(strategy),
-        head=model.export_state(),
+        head=HeadState(config=state.config, arrays=state.arrays | arrays),
         validation=tuple(_without_time(row.to_json()) for row in found.rows),
         audit=_summarise(found.audit),
         training={
@@ -119,6 +124,8 @@ def train(
             "label_counts": np.bincount(manifest.labels[rows], minlength=manifest.n_classes).tolist(),
             "digest": training_digest(tuple(bags.keys[row] for row in rows), manifest.labels[rows]),
             "seed": seed,
+            "confidence": calibrate(found, str(strategy)),
+            "feature_range": ranges,
         },
         versions=library_versions(),
     )
@@ -126,6 +133,10 @@ def train(
     imported = [modality for modality, spec in bundle.extraction.items() if "imported" in spec]
     cannot = f"The features of {' and '.join(imported)} were imported, so this model cannot predict media files."
     return Training(comparison=found, bundle=bundle, warnings=(*found.warnings, *([cannot] if imported else [])))
+
+
+def _needed(bags: Bags, model: ClipClassifier) -> Bags:
+    return Bags(keys=bags.keys, modalities={name: bags.modalities[name] for name in model.modalities_})
 
 
 def _summarise(audit: Audit | None) -> Mapping[str, Any]:

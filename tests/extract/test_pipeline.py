@@ -15,7 +15,7 @@ import pytest
 from poise.errors import EncoderError, ExtractSettingsError, InvalidFeaturesError, MediaError, StoreWriteError
 from poise.extract.clips import ClipSettings
 from poise.extract.encoders.tiny import save_tiny_videomae, save_tiny_wavlm
-from poise.extract.encoding import encode_file
+from poise.extract.file_encoder import encode_file
 from poise.extract.fingerprint import build_spec
 from poise.extract.pipeline import extract
 from poise.manifest import Manifest

@@ -86,13 +86,13 @@ class DecodeProcess:
     reading : Reading
         How files are read.
     stop : threading.Event
-        Set when nothing more is wanted.
+        Set when nothing more is wanted. As an attribute it may be replaced between files.
     """
 
     def __init__(self, encoders: bytes, reading: Reading, *, stop: threading.Event) -> None:
         self._setup = Setup(encoders, reading)
         self._limits = reading.limits
-        self._stop = stop
+        self.stop = stop
         self._process: subprocess.Popen[bytes] | None = None
         self._channel: Channel | None = None
         self._complaints: IO[bytes] | None = None
@@ -154,7 +154,7 @@ class DecodeProcess:
             ) from error
 
     def _receive(self, channel: Channel, timeout_s: float) -> Any:
-        return channel.receive(timeout_s=timeout_s, keep_waiting=lambda: not self._stop.is_set())
+        return channel.receive(timeout_s=timeout_s, keep_waiting=lambda: not self.stop.is_set())
 
     def _started(self) -> Channel:
         if self._channel is not None:
@@ -197,7 +197,7 @@ class DecodeProcess:
         return channel
 
     def _refuse_if_stopped(self) -> None:
-        if self._stop.is_set():
+        if self.stop.is_set():
             raise DecoderDiedError("The run was stopped.", again=False)
 
     def _how_it_ended(self) -> str:

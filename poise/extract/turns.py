@@ -1,0 +1,80 @@
+"""Who may work on a file in this process, how far it is, and whether anybody still wants it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from poise.errors import CancelledError
+
+Progress = Callable[[int, int, str], None]
+"""Called with the number of clips that are encoded, of all clips (0 while unknown), and what is being done:
+``waiting``, ``loading``, ``decoding`` or ``encoding``."""
+
+Cancelled = Callable[[], bool]
+"""Asked about once a second whether the result is no longer wanted; True ends the work."""
+
+_WAIT_S = 0.2
+# torch's and the BLAS's numbers of threads belong to the whole process, and one file keeps every core busy
+_turn = threading.Lock()
+
+
+class Teller:
+    """Tells how far a file is, and asks whether it is still wanted.
+
+    Parameters
+    ----------
+    file : Path
+        The file.
+    progress : callable or None
+        See :data:`Progress`.
+    cancelled : callable or None
+        See :data:`Cancelled`.
+    """
+
+    def __init__(self, file: Path, progress: Progress | None, cancelled: Cancelled | None) -> None:
+        self._file, self._progress, self._cancelled = file, progress, cancelled
+
+    def tell(self, what: str, done: int = 0, total: int = 0) -> None:
+        """Say what is being done.
+
+        Raises
+        ------
+        CancelledError
+            Nobody wants it any more.
+        """
+        self.check()
+        if self._progress is not None:
+            self._progress(done, total, what)
+
+    def check(self) -> None:
+        """Ask whether the file is still wanted.
+
+        Raises
+        ------
+        CancelledError
+            Nobody wants it any more.
+        """
+        if self._cancelled is not None and self._cancelled():
+            raise CancelledError(f"{self._file}: cancelled, as was asked.")
+
+
+@contextmanager
+def one_at_a_time(teller: Teller) -> Iterator[None]:
+    """Wait for this process to be free, and have it alone.
+
+    Raises
+    ------
+    CancelledError
+        Nobody wants the file any more.
+    """
+    if not _turn.acquire(blocking=False):
+        teller.tell("waiting")
+        while not _turn.acquire(timeout=_WAIT_S):
+            teller.check()
+    try:
+        yield
+    finally:
+        _turn.release()
