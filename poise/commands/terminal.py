@@ -62,6 +62,32 @@ def print_json(document: Any) -> None:
     sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=True, allow_nan=False) + "\n")
 
 
+class JsonList:
+    """A list as one JSON document on stdout, whose items are written as they come; a context manager.
+
+    Whatever ends it, the list is closed: what was written is a document.
+    """
+
+    def __init__(self) -> None:
+        self._n_items = 0
+
+    def __enter__(self) -> JsonList:
+        sys.stdout.write("[")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        sys.stdout.write("\n]\n" if self._n_items else "]\n")
+        sys.stdout.flush()
+
+    def add(self, item: Any) -> None:
+        """One more item, which whoever reads stdout gets at once."""
+        text = json.dumps(item, indent=2, ensure_ascii=True, allow_nan=False)
+        comma = "," if self._n_items else ""
+        sys.stdout.write(comma + "\n" + "\n".join(f"  {line}" for line in text.split("\n")))
+        self._n_items += 1
+        sys.stdout.flush()
+
+
 @contextmanager
 def prints_to_stderr() -> Iterator[None]:
     """While it lasts, what anybody prints goes to stderr: encoders of other packages, and the C libraries they use."""

@@ -11,9 +11,7 @@ import os
 import sys
 import threading
 import time
-import weakref
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
 from types import TracebackType
 from typing import Self
 
@@ -28,14 +26,12 @@ from poise.extract.lanes import Lanes
 from poise.extract.media.decode import check_decoder
 from poise.extract.media.opening import check_media_file
 from poise.extract.parts import EncodedFile, Item, Part
+from poise.extract.readers import Readers
 from poise.extract.turns import Cancelled, Progress, Teller, one_at_a_time
-from poise.extract.workers.prefetch import Prefetcher
-from poise.extract.workers.process import DecodeProcess, clip_sources, default_workers
-from poise.extract.workers.source import ClipSource, Reading
+from poise.extract.workers.prefetch import Event
+from poise.extract.workers.process import clip_sources, default_workers
+from poise.extract.workers.source import Reading
 from poise.store.schema import Modality
-
-MAX_WAITING_BYTES = 64 << 20
-"""Prepared clips that wait for an encoder; a VideoMAE clip takes 2.4 MB."""
 
 
 class FileEncoder:
@@ -71,11 +67,11 @@ class FileEncoder:
         self._encoders = dict(encoders)
         self._clips = reading.clips
         self._in_processes = wanted > 0 and sys.platform != "win32"  # where sockets are not handed to children
-        self._n_workers = min(wanted, len(encoders)) if self._in_processes else 1
-        self._make_source = clip_sources(self._encoders, reading, in_processes=self._in_processes)
-        self._idle: list[AbstractContextManager[ClipSource]] = []
         self._is_loaded = False
-        weakref.finalize(self, _end_all, self._idle)
+        self._readers = Readers(
+            clip_sources(self._encoders, reading, in_processes=self._in_processes),
+            n_workers=min(wanted, len(encoders)) if self._in_processes else 1,
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -87,7 +83,7 @@ class FileEncoder:
 
     def close(self) -> None:
         """End the decoding processes; the next file would start new ones."""
-        _end_all(self._idle)
+        self._readers.close()
 
     def load(self) -> None:
         """Load the weights now; else the first file does.
@@ -129,24 +125,17 @@ class FileEncoder:
         file = check_media_file(path)
         teller = Teller(file, progress, cancelled)
         with one_at_a_time(teller):
-            parts = [Part.of(file, encoder) for encoder in self._encoders.values()]
+            stop = threading.Event()
+            parts = [Part.of(file, encoder, stop) for encoder in self._encoders.values()]
             return EncodedFile.of(parts, self._work(parts, teller))
 
     def _work(self, parts: Sequence[Part], teller: Teller) -> dict[str, float]:
-        prefetcher = Prefetcher[Part, Item, ClipSource](
-            parts,
-            self._lend,
-            Part.read,
-            n_workers=self._n_workers,
-            size_of=lambda item: item[0].data.nbytes,
-            max_size=MAX_WAITING_BYTES,
-        )
         load_s = 0.0 if self._in_processes else self._load(teller)  # importing torch does not like several threads
         began = time.perf_counter()
-        with single_threaded_blas(), Lanes() as lanes, prefetcher:
+        with single_threaded_blas(), Lanes() as lanes, self._readers.reading(parts) as events:
             load_s = load_s or self._load(teller)
             loaded = time.perf_counter()
-            decode_s = self._encode(prefetcher, lanes, parts, teller)
+            decode_s = self._encode(events, lanes, parts, teller)
         encode_s = time.perf_counter() - (loaded if self._in_processes else began) - decode_s
         return {"decode": decode_s, "encode": encode_s, **({"load": load_s} if load_s else {})}
 
@@ -159,7 +148,7 @@ class FileEncoder:
         return time.perf_counter() - began
 
     def _encode(
-        self, prefetcher: Prefetcher[Part, Item, ClipSource], lanes: Lanes, parts: Sequence[Part], teller: Teller
+        self, events: Iterator[Event[Part, Item] | None], lanes: Lanes, parts: Sequence[Part], teller: Teller
     ) -> float:
         """Encode all clips as they come, and return for how many seconds nothing but decoders worked."""
 
@@ -170,7 +159,7 @@ class FileEncoder:
         batchers = {part.modality: Batcher(part.encoder, lanes, deliver, check=teller.check) for part in parts}
         teller.tell("decoding")
         waited_s, asked, busy_s = 0.0, time.perf_counter(), lanes.busy_s()
-        for event in prefetcher:
+        for event in events:
             waited_s += max(0.0, time.perf_counter() - asked - (lanes.busy_s() - busy_s) / lanes.n)
             teller.check()
             if event is None:
@@ -187,27 +176,6 @@ class FileEncoder:
         for batcher in batchers.values():
             batcher.flush()
         return waited_s
-
-    @contextmanager
-    def _lend(self, stop: threading.Event) -> Iterator[ClipSource]:
-        """A source for one worker, kept for the next file."""
-        try:
-            kept = self._idle.pop()
-        except IndexError:
-            kept = self._make_source(stop)
-        source = kept.__enter__()
-        if isinstance(source, DecodeProcess):
-            source.stop = stop
-        try:
-            yield source
-        finally:
-            self._idle.append(kept)
-
-
-def _end_all(sources: list[AbstractContextManager[ClipSource]]) -> None:
-    while sources:
-        with sources.pop():
-            pass
 
 
 def encode_file(

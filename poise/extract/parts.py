@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ from poise.extract.clips import ClipSettings, plan_clips
 from poise.extract.encoders.base import Encoder, PreparedClip
 from poise.extract.encoding import Collected, EncodedModality
 from poise.extract.reading import Notes
+from poise.extract.workers.process import DecodeProcess
 from poise.extract.workers.source import ClipSource
 from poise.store.schema import Modality
 from poise.text import describe_error
@@ -68,6 +70,8 @@ class Part:
     encoder : Encoder
     assignment : Assignment
         What is to be read.
+    stop : threading.Event
+        Set when the file is no longer wanted, or all of it was read.
     collected : Collected
         Embeddings so far.
     found : Found
@@ -81,6 +85,7 @@ class Part:
     modality: Modality
     encoder: Encoder
     assignment: Assignment
+    stop: threading.Event
     collected: Collected
     found: Found = field(default_factory=Found)
     failure: Exception | None = None
@@ -88,7 +93,7 @@ class Part:
     n_done: int = 0
 
     @classmethod
-    def of(cls, file: Path, encoder: Encoder) -> Part:
+    def of(cls, file: Path, encoder: Encoder, stop: threading.Event) -> Part:
         """What an encoder wants of a file.
 
         Raises
@@ -101,12 +106,18 @@ class Part:
         except OSError as error:
             raise NotReadableNowError(f"{file} went away: {error.strerror}. Expected a media file.") from error
         assignment = Assignment(file=file, stamp=stamp, recipe="", modalities=(encoder.modality,))
-        return cls(encoder.modality, encoder, assignment, Collected(encoder.shape))
+        return cls(encoder.modality, encoder, assignment, stop, Collected(encoder.shape))
 
     def read(self, source: ClipSource) -> Iterator[Item]:
-        """The clips, from a source; called in a worker."""
+        """The clips, from a source that one thread keeps; called in that thread."""
+        if isinstance(source, DecodeProcess):
+            source.stop = self.stop
+        if self.stop.is_set():
+            return
         for _, clip in self.assignment.read(source, self.found):
             yield clip, source.duration_s
+            if self.stop.is_set():
+                return
 
     def expect(self, duration_s: float, clips: ClipSettings) -> None:
         """Know how many clips a recording of that length has; fewer may come."""

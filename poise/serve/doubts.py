@@ -109,7 +109,7 @@ def judge_model(strategy: str, validation: Sequence[Mapping[str, Any]], audit: M
         that keeps speakers apart speaks for the model, and of several the one that flatters least.
     """
     if audit.get("verdict") != "supported":
-        return (f"its audit does not support the model. {audit.get('sentence') or 'It was not audited.'}",)
+        return (f"the model's audit does not support it. {audit.get('sentence') or 'It was not audited.'}",)
     found = [
         (row["interval"]["qwk"], row["protocol"])
         for row in validation
