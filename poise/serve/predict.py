@@ -10,13 +10,14 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from poise.errors import BundleError
+from poise.errors import BundleError, MediaError, StrategyError
 from poise.extract.file_encoder import FileEncoder
+from poise.extract.parts import EncodedFile
 from poise.extract.turns import Cancelled, Progress
 from poise.extract.workers.source import DecodeLimits, Reading
 from poise.heads.classifier import ClipClassifier
@@ -28,6 +29,7 @@ from poise.serve.encoders import rebuild_encoder, shared_settings
 from poise.serve.familiarity import read_ranges
 from poise.serve.prediction import Prediction
 from poise.serve.recordings import as_bags
+from poise.store.bags import Bags
 from poise.store.schema import Modality, Spec
 
 
@@ -172,27 +174,31 @@ class Predictor:
         found = self._files.encode(path, progress=progress, cancelled=cancelled)
         encoded = time.perf_counter()
         bags = as_bags(os.fspath(path), found.modalities, self._specs, self.model.fusion)
-        proba = self.model.predict_proba(bags)
+        try:
+            said = self._say(bags, found)
+        except (StrategyError, ValueError) as error:
+            raise MediaError(f"{os.fspath(path)}: the model can make nothing of it. {error}") from error
+        ended = time.perf_counter()
+        timings = {**found.seconds, "head": ended - encoded, "total": ended - began}
+        return Prediction(path=os.fspath(path), duration_s=found.duration_s, timings=timings, **said)
+
+    def _say(self, bags: Bags, found: EncodedFile) -> dict[str, Any]:
+        proba = self.model.predict_proba(bags)[0]
         rank = int(np.searchsorted(self.model.classes_, self.model.predict(bags)[0]))
-        likely = self._likely(proba[0], rank)
+        likely = self._likely(proba, rank)
         flags = flag_recording(bags, found.modalities, self._ranges)
         judged = judge_recording(flags, likely or (), self._levels)
-        clips = explain_clips(self.model, bags, flags, self._name)
-        ended = time.perf_counter()
-        return Prediction(
-            path=os.fspath(path),
-            label=self._levels[rank],
-            proba=self._name(proba[0]),
-            likely=likely,
-            because=judged.because,
-            doubts=(*judged.doubts, *self._doubts_of_model()),
-            notes=judged.notes,
-            flags=tuple(sorted(flags)),
-            verdict=str(self.bundle.audit.get("verdict")),
-            duration_s=found.duration_s,
-            clips=clips,
-            timings={**found.seconds, "head": ended - encoded, "total": ended - began},
-        )
+        return {
+            "label": self._levels[rank],
+            "proba": self._name(proba),
+            "likely": likely,
+            "because": judged.because,
+            "doubts": (*judged.doubts, *self._doubts_of_model()),
+            "notes": judged.notes,
+            "flags": tuple(sorted(flags)),
+            "verdict": str(self.bundle.audit.get("verdict")),
+            "clips": explain_clips(self.model, bags, flags, self._name),
+        }
 
     def _doubts_of_model(self) -> tuple[str, ...]:
         return judge_model(self.bundle.strategy, self.bundle.validation, self.bundle.audit)
