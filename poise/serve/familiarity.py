@@ -74,7 +74,7 @@ class Familiarity:
             others = whole.without(own).standardiser(origin)
             if others is not None:
                 kept += [_upper_half(_distances(others, clips)) for clips in _recordings(flat.take(rows))]
-        return cls(columns=columns, radius=MARGIN * max(kept)) if kept else None
+        return cls(columns=columns, radius=MARGIN * max(kept)) if max(kept, default=0.0) > 0 else None
 
     def is_far(self, embeddings: NDArray[np.floating]) -> NDArray[np.bool_]:
         """Which clips, of shape (n_clips, [n_layers,] dim), lie beyond the radius; shape (n_clips,)."""
@@ -132,12 +132,12 @@ def read_ranges(
             f"The model's training.feature_range is {ranges!r:.80}, expected the modalities {', '.join(dims)} with "
             "radii. Train it again."
         )
+    radii = {name: _read_radius(name, said) for name, said in ranges.items()}
     return {
         name: Familiarity(
-            columns=Standardiser.from_arrays(part_of(arrays, f"train.{name}"), n_features=dims[name]),
-            radius=_read_radius(name, said),
+            columns=Standardiser.from_arrays(part_of(arrays, f"train.{name}"), n_features=dims[name]), radius=radius
         )
-        for name, said in ranges.items()
+        for name, radius in radii.items()
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
@@ -82,6 +83,8 @@ class PredictionTable:
             self._writer.writerow(cells)
             self._file.flush()
         except OSError as error:
+            with suppress(OSError):
+                self._file.close()
             raise OutputError(
                 f"{self._path} cannot be written any more: {error.strerror}. It has {max(self._n_rows, 0)} rows; make "
                 "room, or give another --csv."

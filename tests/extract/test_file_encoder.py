@@ -200,9 +200,8 @@ class TestAnApplication:
     def test_waiting_for_another_file_can_be_given_up(self, folder):
         """And is told as waiting."""
         told = []
-        with encoder() as one, holding_the_turn():
-            with pytest.raises(CancelledError):
-                one.encode(folder / "grey.mp4", progress=lambda *s: told.append(s), cancelled=lambda: bool(told))
+        with encoder() as one, holding_the_turn(), pytest.raises(CancelledError):
+            one.encode(folder / "grey.mp4", progress=lambda *s: told.append(s), cancelled=lambda: bool(told))
         assert told == [(0, 0, "waiting")]
 
     def test_threads_take_turns(self, folder):

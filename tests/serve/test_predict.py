@@ -1,17 +1,19 @@
 """Promises of prediction: the numbers of the store, an honest word about trust, and a clear error for a bad file."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from poise.errors import MediaError
-from poise.extract import ClipSettings, extract
+from poise.errors import CancelledError, MediaError
+from poise.extract import ClipSettings, EncodedModality, extract
 from poise.heads import ClipClassifier, Strategy
 from poise.heads.splits import Protocol
 from poise.manifest import Manifest, read_manifest
 from poise.serve import Predictor, read_bundle
+from poise.serve.recordings import as_bags
 from poise.serve.training import train
 from poise.store import Bags, FeatureStore
 from tests.media import tone, write_video
@@ -35,27 +37,44 @@ def extracted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Manifest,
     return folder, manifest, store
 
 
-def train_on(extracted: tuple[Path, Manifest, FeatureStore], strategy: str) -> tuple[Predictor, Bags]:
+def train_on(
+    extracted: tuple[Path, Manifest, FeatureStore], strategy: str, *, workers: int = 0
+) -> tuple[Predictor, Bags]:
     folder, manifest, store = extracted
     bags = store.load(manifest)
     specs = {index.spec["modality"]: index.spec for index in store.indexes()}
     path = folder / f"{strategy.replace('/', '-').split(':')[0]}.zip"
     train(bags, manifest, specs, path, strategy=Strategy.parse(strategy), protocols=[Protocol.parse("stratified:2")])
-    return Predictor.from_bundle(path), bags
+    return Predictor.from_bundle(path, workers=workers), bags
+
+
+NETWORK = "corn:epochs=2,n_seeds=1,hidden=8"
 
 
 @pytest.mark.parametrize(
-    "strategy", ["mean/early/ridge", "mean-std/audio/logistic", "attention/early/corn:epochs=5,n_seeds=1"]
+    "strategy",
+    [
+        "mean/early/ridge",
+        "mean-std/audio/logistic",
+        "max/video/cumulative:calibrate=temperature",
+        f"attention/early/{NETWORK}",
+        f"gated-attention/mid/{NETWORK}",
+        f"mean/gated/{NETWORK}",
+        "mean-std/mid/cumulative:clips=spread:2",
+        "mean/late/cumulative",
+        "mean/audio/lightgbm:n_trees=5",
+    ],
 )
 def test_predicting_a_file_equals_predicting_its_stored_features(
     extracted: tuple[Path, Manifest, FeatureStore], strategy: str
 ) -> None:
     """`predict` on a file gives bit for bit the probabilities of that file's features in the store."""
-    predictor, bags = train_on(extracted, strategy)
+    predictor, bags = train_on(extracted, strategy, workers=1)
     for row in (0, 3):
         stored = bags[[row]]  # alone, as a file is: more rows at once differ in the last bit
         prediction = predictor.predict(extracted[1].file(row))
         assert list(prediction.proba) == ["low", "high"]
+        assert prediction.label == ["low", "high"][int(predictor.model.predict(stored)[0])]
         np.testing.assert_array_equal(list(prediction.proba.values()), predictor.model.predict_proba(stored)[0])
         np.testing.assert_array_equal(
             [clip.attention for clip in prediction.clips], predictor.model.attention(stored)[0]
@@ -89,7 +108,7 @@ def test_a_model_that_its_audit_does_not_support_is_not_trusted(
     assert bundle.audit["verdict"] == "too little data"
     row = {**bundle.validation[-1], "strategy": bundle.strategy, "interval": {"qwk": [0.5, 0.9]}}
     fine = replace(bundle, validation=({**row, "protocol": "logo:speaker"},))
-    (doubt,) = Predictor(fine).predict(extracted[1].file(0)).doubts
+    (doubt,) = Predictor(fine, workers=0).predict(extracted[1].file(0)).doubts
     assert bundle.audit["sentence"] in doubt
 
 
@@ -100,11 +119,11 @@ def test_a_model_at_chance_is_not_trusted(extracted: tuple[Path, Manifest, Featu
     row = next(row for row in bundle.validation if row["strategy"] == bundle.strategy)
     for interval, word in [([-0.2, 0.6], "no better than chance"), (None, "says nothing about speakers")]:
         changed = ({**row, "protocol": "logo:speaker", "interval": {"qwk": interval}},)
-        prediction = Predictor(replace(bundle, validation=changed)).predict(extracted[1].file(0))
+        prediction = Predictor(replace(bundle, validation=changed), workers=0).predict(extracted[1].file(0))
         assert not prediction.trusted
         assert word in prediction.doubts[0]
     sure = {**row, "interval": {"qwk": [0.3, 0.9]}}
-    good = Predictor(replace(bundle, validation=({**sure, "protocol": "logo:speaker"},)))
+    good = Predictor(replace(bundle, validation=({**sure, "protocol": "logo:speaker"},)), workers=0)
     assert good.predict(extracted[1].file(0)).trusted
     write_video(extracted[0] / "short.mp4", seconds=0.6, fps=12, sound=tone(0.6))
     short = good.predict(extracted[0] / "short.mp4")
@@ -127,40 +146,51 @@ def test_only_a_protocol_that_keeps_speakers_apart_makes_a_model_trusted(
         (["group:speaker:3"], ""),
     ]:
         rows = tuple({**row, "protocol": protocol} for protocol in protocols)
-        doubts = Predictor(replace(bundle, validation=rows)).predict(extracted[1].file(0)).doubts
+        doubts = Predictor(replace(bundle, validation=rows), workers=0).predict(extracted[1].file(0)).doubts
         assert [word in doubt for doubt in doubts] == ([True] if word else [])
     worse = {**row, "protocol": "group:speaker:3", "interval": {"qwk": [-0.1, 0.4]}}
     rows = (worse, {**row, "protocol": "logo:speaker"}, {**row, "protocol": "kfold:5"})
-    (doubt,) = Predictor(replace(bundle, validation=rows)).predict(extracted[1].file(0)).doubts
+    (doubt,) = Predictor(replace(bundle, validation=rows), workers=0).predict(extracted[1].file(0)).doubts
     assert "no better than chance under group:speaker:3" in doubt
 
 
 def test_what_one_file_causes_is_an_error_of_that_file(
     extracted: tuple[Path, Manifest, FeatureStore], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Picture and sound that never meet, embeddings that are no numbers, and a failing clip name the file."""
+    """Embeddings that are no numbers or do not fit, and a failing clip, name the file; so do features beyond a head."""
     predictor, _ = train_on(extracted, "mean/early/ridge")
     file = extracted[1].file(0)
-    whole = predictor._encode(file)
-    apart = {"video": whole["video"], "audio": whole["audio"]._replace(clip_times=whole["audio"].clip_times + 10)}
-    for found, message in [
-        (apart, r"r0\.mp4: the model needs picture and sound at the same time.*video in 0-2 s"),
-        ({**whole, "audio": whole["audio"]._replace(embeddings=whole["audio"].embeddings + 1e6)}, r"r0\.mp4.*float16"),
-    ]:
-        with pytest.raises(MediaError, match=message):
-            predictor._bags(str(file), found)
-
-    encoder = predictor._encoders["audio"]
-    monkeypatch.setattr(encoder, "encode", lambda clips: np.full((len(clips), encoder.dim), np.nan))
-    with pytest.raises(MediaError, match=r"r0\.mp4: prosody gave NaN or infinity"):
-        predictor.predict(file)
+    encoder = predictor._files._encoders["audio"]
 
     def fail(clips: object) -> None:
         raise RuntimeError("no such clip")
 
-    monkeypatch.setattr(encoder, "encode", fail)
-    with pytest.raises(MediaError, match=r"r0\.mp4 cannot be encoded: RuntimeError: no such clip"):
-        predictor.predict(file)
+    for encode, message in [
+        (lambda clips: np.full((len(clips), encoder.dim), np.nan), "prosody gave NaN or infinity"),
+        (lambda clips: np.full((len(clips), encoder.dim), 1e6), "an embedding does not fit in float16"),
+        (fail, "RuntimeError: no such clip"),
+    ]:
+        monkeypatch.setattr(encoder, "encode", encode)
+        with pytest.raises(MediaError, match=rf"r0\.mp4: the model needs audio, but there is none: .*{message}"):
+            predictor.predict(file)
+    precise = {name: {**spec, "dtype": "float32"} for name, spec in predictor.bundle.extraction.items()}
+    wide = Predictor(replace(predictor.bundle, extraction=precise), workers=0)
+    one = wide._files._encoders["audio"]
+    monkeypatch.setattr(one, "encode", lambda clips: np.full((len(clips), one.dim), 1e31))
+    with pytest.raises(MediaError, match=r"r0\.mp4: the model can make nothing of it\. .*numbers above 1e\+30"):
+        wide.predict(file)
+
+
+def test_picture_and_sound_that_never_meet_are_an_error(tmp_path: Path) -> None:
+    """The spans of both are told."""
+    clip = EncodedModality(np.zeros((1, 3), np.float32), np.array([[0.0, 2.0]]), (), "")
+    apart = {"video": clip, "audio": clip._replace(clip_times=np.array([[10.0, 12.0]]))}
+    spec = {"dtype": "float16"}
+    with pytest.raises(MediaError, match=r"a\.mp4: the model needs picture and sound at the same time.*video in 0-2 s"):
+        as_bags("a.mp4", apart, {"video": spec, "audio": spec}, "early")
+    nothing = clip._replace(embeddings=clip.embeddings[:0], clip_times=clip.clip_times[:0], reason="gone")
+    with pytest.raises(MediaError, match="needs picture or sound, but there is neither: video: gone and audio: gone"):
+        as_bags("a.mp4", {"video": nothing, "audio": nothing}, {"video": spec, "audio": spec}, "late")
 
 
 def test_a_seed_of_any_size_trains(extracted: tuple[Path, Manifest, FeatureStore]) -> None:
@@ -196,11 +226,32 @@ def test_a_file_may_lack_a_modality_where_the_fusion_allows_it(
     found = predictor.predict(extracted[0] / "silent.mp4")
     assert sum(found.proba.values()) == pytest.approx(1)
     assert sum(clip.attention for clip in found.clips) == pytest.approx(1)
-    whole = predictor._encode(extracted[0] / "silent.mp4")
-    nothing = {name: side._replace(embeddings=side.embeddings[:0], clip_times=side.clip_times[:0], reason="gone")
-               for name, side in whole.items()}  # fmt: skip
-    with pytest.raises(MediaError, match="needs picture or sound, but there is neither: video: gone and audio: gone"):
-        predictor._bags("x.mp4", nothing)
+    assert "no-sound" in found.flags
+    assert any("its picture alone was judged" in doubt for doubt in found.doubts)
+
+
+def test_a_prediction_can_be_followed_and_given_up(extracted: tuple[Path, Manifest, FeatureStore]) -> None:
+    """Progress ends at the number of clips; whoever no longer wants it gets an error; the next one works."""
+    predictor, _ = train_on(extracted, "mean/early/ridge", workers=2)
+    told: list[tuple[int, int, str]] = []
+    with predictor:
+        found = predictor.predict(extracted[1].file(0), progress=lambda *state: told.append(state))
+        assert told[-1] == (6, 6, "encoding")
+        assert {"decode", "encode", "head", "total"} <= found.timings.keys()
+        with pytest.raises(CancelledError, match=r"r0\.mp4"):
+            predictor.predict(extracted[1].file(0), cancelled=lambda: True)
+        assert predictor.predict(extracted[1].file(0)).proba == found.proba
+
+
+def test_what_is_said_is_json(extracted: tuple[Path, Manifest, FeatureStore]) -> None:
+    """Every key of the contract, and a prediction read back says the same."""
+    found = train_on(extracted, "mean/early/ridge")[0].predict(extracted[1].file(0))
+    said = json.loads(json.dumps(found.to_json(), allow_nan=False))
+    assert {"path", "label", "proba", "trusted", "flags", "clips", "seconds"} <= said.keys()
+    assert set(said["clips"][0]) == {"start_s", "end_s", "attention", "proba", "flags"}
+    assert said["verdict"] == "too little data"
+    assert said["likely"] is None
+    assert replace(found, duration_s=float("nan")).to_json()["duration_s"] is None
 
 
 def test_the_bundle_records_what_it_was_trained_on(extracted: tuple[Path, Manifest, FeatureStore]) -> None:
