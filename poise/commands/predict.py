@@ -58,12 +58,12 @@ def predict_command(
         try:
             for entry in listing.entries:
                 result, prediction = _predict_one(predictor, entry, f"{n_done + 1}/{len(listing.entries)}")
+                if row is not None:
+                    row.add(result)
                 if document is not None:
                     document.add(result)
                 elif prediction is not None:
                     draw_prediction(prediction, with_clips=len(listing.entries) == 1)
-                if row is not None:
-                    row.add(result)
                 n_failed += prediction is None
                 n_done += 1
         except BaseException:
