@@ -130,7 +130,7 @@ class Batcher(Generic[OwnerT]):
         """
         self._waiting.append((owner, clip))
         if len(self._waiting) >= self._encoder.batch_size:
-            self._begin()
+            self.begin()
         self.deliver_done(may_wait=2 * self._lanes.n)  # as many again as are worked on, so that no lane ever waits
 
     def deliver_done(self, *, may_wait: float) -> None:
@@ -158,11 +158,19 @@ class Batcher(Generic[OwnerT]):
         EncoderError
             The encoder itself does not work.
         """
-        if self._waiting:
-            self._begin()
+        self.begin()
         self.deliver_done(may_wait=0)
 
-    def _begin(self) -> None:
+    def begin(self) -> None:
+        """Encode what waits, though the batch is not full.
+
+        Raises
+        ------
+        EncoderError
+            The encoder itself does not work.
+        """
+        if not self._waiting:
+            return
         batch, self._waiting = self._waiting, []
         clips = [clip for _, clip in batch]
         if self._encoder.side_by_side:

@@ -172,6 +172,9 @@ class FileEncoder:
                 for part in parts:
                     part.expect(duration_s, self._clips)
                 batchers[event.job.modality].add(event.job, clip)
+            if not self._readers.has_events:
+                for batcher in batchers.values():
+                    batcher.begin()  # while decoders are waited for: no other recording fills the batch
             asked, busy_s = time.perf_counter(), lanes.busy_s()
         for batcher in batchers.values():
             batcher.flush()

@@ -72,6 +72,11 @@ class Readers:
                 if time.monotonic() > given_up_at:
                     break
 
+    @property
+    def has_events(self) -> bool:
+        """Whether a clip is there that was not taken yet."""
+        return self._prefetcher is not None and self._prefetcher.has_events
+
     def close(self) -> None:
         """End the threads and their processes; the next file would start new ones."""
         if self._prefetcher is not None:

@@ -94,6 +94,11 @@ class Prefetcher(Generic[JobT, ItemT, ReaderT]):
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
 
+    @property
+    def has_events(self) -> bool:
+        """Whether an event is there that was not taken yet."""
+        return bool(self._waiting)
+
     def __iter__(self) -> Iterator[Event[JobT, ItemT] | None]:
         """Events as they come; None when none came for a second."""
         while True:
