@@ -12,7 +12,7 @@ HEAD = r"""# Command line
 
 Progress and notes go to stderr, the result to stdout; `--json` prints exactly one JSON document. Exit codes:
 0 done, 1 failed (`audit`: any verdict but `supported`), 2 the command line is wrong,
-3 finished but some recordings failed (`extract`: more than `--max-failures`; `augment`: a copy could not be rendered).
+3 finished but some recordings failed (`extract`: more than `--max-failures`; `augment`: a copy could not be rendered; `predict`: some files, 1 if all).
 
 This page is made from the help pages: `python docs/make_cli.py`.
 
@@ -30,7 +30,7 @@ A number that is undefined is null; the reason stands beside it. Keys may be add
 | `train` | `{"model", "strategy", ...}` and what `compare` prints |
 | `bundle show` | `{"path", "bytes", "verdict", "feature_sets": {modality: name}, "arrays": {name: {"dtype", "shape"}}, "card"}` and all of `bundle.json`, see [bundle.md](bundle.md) |
 | `bundle convert` | the same of what was written, and `"out"` |
-| `predict` | `[{"path", "label", "proba": {name: p}, "trusted", "doubts", "flags", "clips": [{"start_s", "end_s", "attention", "proba"}], "seconds"}]`; a file that failed has `"label": null` and `"error"` |
+| `predict` | `[{"path", "label", "proba": {name: p}, "likely", "abstains", "because", "trusted", "doubts", "notes", "flags", "verdict", "duration_s", "clips": [{"start_s", "end_s", "attention", "proba", "flags"}], "seconds"}]`, an item as soon as it is known; a file that failed has `"label": null` and `"error"` |
 | `store ls` | `{"feature_sets": [{"name", "modality", "dim", "n_layers", "n_recordings", "n_clips", "n_missing", "n_failed", "fingerprint", "imported"}]}` |
 | `store show` | the same with `"spec"`, `"runs": [{"run", "started", "versions", "command", "encoder", "n_recordings"}]` and `"recordings": [{"key", "paths", "outcome", "reason", "flags", "n_clips", "duration_s", "attempts", "stored", "run", "segment"}]` in each feature set; with `--recording` also its `"clips": [{"start_s", "end_s"}]` |
 | `store import` | `{"stored", "already", "failed", "n_clips", "feature_sets", "problems": [{"path", "reason"}]}` |
