@@ -53,7 +53,8 @@ def rebuild_encoder(
     ----------
     modality : {"video", "audio"}
     spec : mapping
-        Spec of the modality's features.
+        Spec of the modality's features. One that says ``assumed`` is of features of which less is known: what it does
+        not state is not compared.
     given : str or None
         Where the encoder is on this machine, if not where its name says.
     device : str

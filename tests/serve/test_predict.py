@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from poise.errors import CancelledError, MediaError
+from poise.errors import BundleError, CancelledError, MediaError
 from poise.extract import ClipSettings, EncodedModality, extract
 from poise.heads import ClipClassifier, Strategy
 from poise.heads.splits import Protocol
@@ -191,6 +191,23 @@ def test_picture_and_sound_that_never_meet_are_an_error(tmp_path: Path) -> None:
     nothing = clip._replace(embeddings=clip.embeddings[:0], clip_times=clip.clip_times[:0], reason="gone")
     with pytest.raises(MediaError, match="needs picture or sound, but there is neither: video: gone and audio: gone"):
         as_bags("a.mp4", {"video": nothing, "audio": nothing}, {"video": spec, "audio": spec}, "late")
+
+
+def test_what_is_assumed_of_features_is_compared_as_far_as_it_goes(
+    extracted: tuple[Path, Manifest, FeatureStore],
+) -> None:
+    """A spec that says less serves as long as what it says is so; one that is no assumption must say all."""
+    bundle = train_on(extracted, "mean/audio/ridge")[0].bundle
+    spec = bundle.extraction["audio"]
+    little = {"name": "prosody", "dim": spec["encoder"]["dim"]}
+
+    def predictor(**changes: object) -> Predictor:
+        return Predictor(replace(bundle, extraction={"audio": {**spec, **changes}}), workers=0)
+
+    assert predictor(encoder=little, assumed=True).predict(extracted[1].file(0)).label in ("low", "high")
+    for changes in ({"encoder": little}, {"encoder": {**little, "algorithm": 99}, "assumed": True}):
+        with pytest.raises(BundleError, match="is not the one that the model was trained with: encoder.algorithm"):
+            predictor(**changes)
 
 
 def test_a_seed_of_any_size_trains(extracted: tuple[Path, Manifest, FeatureStore]) -> None:
