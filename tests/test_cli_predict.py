@@ -93,6 +93,7 @@ def test_exit_codes_tell_how_it_went(folder: Path, tmp_path: Path) -> None:
     assert none.exit_code == 1
     assert "no media file in this folder" in json.loads(none.stdout)[0]["error"]
     assert predict(folder).exit_code == 2
+    assert predict(folder, folder / "media", options=("--stall", 0)).exit_code == 2
     gone = CliRunner().invoke(
         app, ["predict", str(folder / "media"), "--model", "no.zip", "--csv", str(tmp_path / "t")]
     )
@@ -112,6 +113,26 @@ def test_what_is_drawn_says_when_not_to_believe_it(folder: Path, tmp_path: Path)
     assert "No level, because it is shorter than the shortest clip" in both
     assert both.count("Do not rely on this: the model's audit") == 2
     assert " s  " not in both  # the clips of many files are left to --json
+
+
+def test_a_name_cannot_look_like_another_result(folder: Path, tmp_path: Path) -> None:
+    """Ends of lines and what a terminal would act on are written out."""
+    for name in ("a\nb.mp4: high", "a\nb.mp4", "c\x1b[2J.mp4"):
+        shutil.copy(folder / "media" / "r0.mp4", tmp_path / name)
+    result = predict(folder, tmp_path / "a\nb.mp4", tmp_path / "c\x1b[2J.mp4", tmp_path / "none\n.mp4", tmp_path)
+    assert "a\\nb.mp4: " in result.stdout
+    assert not any(line.startswith("b.mp4") for line in (result.stdout + result.stderr).splitlines())
+    assert "none\\n.mp4 cannot be read" in result.stderr
+    assert "\x1b" not in result.stdout + result.stderr
+
+
+def test_an_encoder_that_cannot_run_is_told_before_any_work(folder: Path, tmp_path: Path) -> None:
+    """No table is begun."""
+    result = predict(folder, folder / "media", options=("--video", "no-such-encoder", "--csv", tmp_path / "t.csv"))
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert "no video encoder 'no-such-encoder'" in result.stderr
+    assert not (tmp_path / "t.csv").exists()
 
 
 def test_a_table_that_cannot_be_written_is_told_before_any_work(folder: Path, tmp_path: Path) -> None:

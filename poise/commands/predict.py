@@ -23,7 +23,7 @@ def register(app: typer.Typer) -> None:
 
 
 def predict_command(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="Media files, and folders with media files.")],
+    files: Annotated[list[str], typer.Argument(metavar="FILE…", help="Media files, and folders with media files.")],
     model: Annotated[Path, typer.Option("--model", metavar="MODEL", help="A bundle from `poise train`.")],
     table: Annotated[
         Path | None, typer.Option("--csv", metavar="OUT", help="Write a table too, a row for each file as it comes.")
@@ -35,12 +35,19 @@ def predict_command(
         str | None, typer.Option("--audio", metavar="NAME", help="Where the audio encoder is, if not where it was.")
     ] = None,
     device: DeviceOption = "auto",
+    stall: Annotated[
+        float, typer.Option("--stall", metavar="S", help="A decoder without a sign of life for so long is ended.")
+    ] = 60.0,
+    decoder_memory: Annotated[
+        float, typer.Option("--decoder-memory", metavar="GB", help="Memory that each decoder may take.")
+    ] = 4.0,
     as_json: JsonOption = False,
 ) -> None:
     """Predict the level of new recordings.
 
     With probabilities, when in the answer they come from, and whether to believe them.
     """
+    from poise.extract import DecodeLimits
     from poise.serve.files import list_recordings
     from poise.serve.predict import Predictor
     from poise.serve.table import PredictionTable
@@ -49,9 +56,11 @@ def predict_command(
     places: dict[Modality, str | None] = {"video": video, "audio": audio}
     given = {modality: place for modality, place in places.items() if place is not None}
     with prints_to_stderr():
-        predictor = Predictor.from_bundle(model, encoders=given, device=device)
+        limits = DecodeLimits(stall_s=stall, memory_gb=decoder_memory)
+        predictor = Predictor.from_bundle(model, encoders=given, device=device, limits=limits)
+        predictor.load()  # what is wrong with an encoder is told before anything is written
     for text in listing.notes:
-        note(f"Note: {text}")
+        note(_on_one_line(f"Note: {text}"))
     rows = nullcontext() if table is None else PredictionTable(table, predictor.bundle.label_names)
     n_failed = n_done = 0
     with predictor, rows as row, JsonList() if as_json else nullcontext() as document:
@@ -91,7 +100,7 @@ def _predict_one(predictor: Predictor, entry: Listed, number: str) -> tuple[dict
         except Exception as error:  # noqa: BLE001
             # whatever one file brings about, the others are still looked at
             reason = describe_error(error)
-    note(f"Error: {reason}" if entry.path in reason else f"Error: {entry.path}: {reason}")
+    note(_on_one_line(f"Error: {reason}" if entry.path in reason else f"Error: {entry.path}: {reason}"))
     return _failed(entry.path, reason), None
 
 
@@ -140,10 +149,11 @@ def draw_prediction(prediction: Prediction, *, with_clips: bool = True) -> None:
     """One prediction on stdout: the level, when it came from, and what speaks against it."""
     screen = console()
     shares = ", ".join(f"{name} {share:.2f}" for name, share in prediction.proba.items())
+    path = _on_one_line(prediction.path)
     if prediction.abstains:
-        screen.print(f"{prediction.path}: no level; the best guess would be {prediction.label}  ({shares})")
+        screen.print(f"{path}: no level; the best guess would be {prediction.label}  ({shares})")
     else:
-        screen.print(f"{prediction.path}: {prediction.label}  ({shares}){_likely(prediction)}")
+        screen.print(f"{path}: {prediction.label}  ({shares}){_likely(prediction)}")
     if with_clips:
         _draw_clips(prediction)
     for reason in prediction.because:
@@ -152,6 +162,11 @@ def draw_prediction(prediction: Prediction, *, with_clips: bool = True) -> None:
         screen.print(f"  Do not rely on this: {doubt.rstrip('.')}.")
     for text in prediction.notes:
         screen.print(f"  Note: {text}.")
+
+
+def _on_one_line(text: str) -> str:
+    """A file's name must not look like the result of another file."""
+    return text.replace("\n", "\\n")
 
 
 def _likely(prediction: Prediction) -> str:

@@ -18,7 +18,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from poise.errors import ExtractSettingsError
+from poise.errors import CancelledError, ExtractSettingsError
 from poise.extract.clips import ClipSettings
 from poise.extract.encoders.base import Encoder, PreparedClip
 from poise.extract.encoding import Batcher, EncodedModality, single_threaded_blas
@@ -120,7 +120,7 @@ class FileEncoder:
         EncoderError
             An encoder cannot be run.
         CancelledError
-            ``cancelled`` said so.
+            ``cancelled`` said so, or this was closed meanwhile.
         """
         file = check_media_file(path)
         teller = Teller(file, progress, cancelled)
@@ -176,6 +176,8 @@ class FileEncoder:
                 for batcher in batchers.values():
                     batcher.begin()  # while decoders are waited for: no other recording fills the batch
             asked, busy_s = time.perf_counter(), lanes.busy_s()
+        if not all(part.found.notes for part in parts):
+            raise CancelledError(f"{parts[0].assignment.file}: the encoder was closed while it worked on this file.")
         for batcher in batchers.values():
             batcher.flush()
         return waited_s

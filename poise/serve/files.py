@@ -66,8 +66,7 @@ def list_recordings(paths: Iterable[str | os.PathLike[str]]) -> Listing:
     seen: dict[str, str] = {}
     again: list[str] = []
     for given in paths:
-        found = _walk(os.fspath(given), notes) if os.path.isdir(given) else [Listed(path=os.fspath(given))]
-        for entry in found:
+        for entry in _find(os.fspath(given), notes):
             name = os.path.realpath(entry.path)
             if name in seen and not entry.error:
                 again.append(entry.path)
@@ -77,6 +76,12 @@ def list_recordings(paths: Iterable[str | os.PathLike[str]]) -> Listing:
     if again:
         notes.append(f"named more than once, and looked at once: {_shorten(again)}")
     return Listing(entries=tuple(entries), notes=tuple(notes))
+
+
+def _find(given: str, notes: list[str]) -> Iterable[Listed]:
+    if os.path.isdir(given):
+        return _walk(given, notes)
+    return [Listed(path=given, error="" if given else "a file without a name. Expected the path of a media file.")]
 
 
 def _walk(folder: str, notes: list[str]) -> Iterator[Listed]:

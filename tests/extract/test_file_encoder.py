@@ -204,6 +204,26 @@ class TestAnApplication:
             one.encode(folder / "grey.mp4", progress=lambda *s: told.append(s), cancelled=lambda: bool(told))
         assert told == [(0, 0, "waiting")]
 
+    def test_an_encoder_that_is_closed_over_a_file_gives_it_up(self, folder):
+        """With an error that says so; it can be used again."""
+        with encoder(workers=1) as one:
+            close = lambda _done, _total, what: one.close() if what == "decoding" else None  # noqa: E731
+            with pytest.raises(CancelledError, match=r"grey\.mp4: the encoder was closed"):
+                one.encode(folder / "grey.mp4", progress=close)
+            assert len(one.encode(folder / "grey.mp4").modalities["video"].embeddings) == 3
+
+    def test_a_callback_that_fails_is_heard_and_leaves_nothing_behind(self, folder):
+        """The next file is encoded."""
+
+        def fail(*_):
+            raise ZeroDivisionError
+
+        with encoder(workers=1) as one:
+            for callback in ({"progress": fail}, {"cancelled": fail}):
+                with pytest.raises(ZeroDivisionError):
+                    one.encode(folder / "grey.mp4", **callback)
+            assert len(one.encode(folder / "grey.mp4").modalities["video"].embeddings) == 3
+
     def test_threads_take_turns(self, folder):
         """Each gets its own file's numbers."""
         names = ["grey.mp4", "white.mp4", "mute.mp4", "white.mp4"]

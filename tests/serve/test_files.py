@@ -69,6 +69,12 @@ def test_a_folder_that_cannot_be_read_is_an_entry_with_its_reason(
     assert "cannot be listed: Permission denied" in found.entries[-1].error
 
 
+def test_an_empty_name_is_not_the_current_folder() -> None:
+    """As of a variable of the shell that is not set."""
+    (entry,) = list_recordings([""]).entries
+    assert "without a name" in entry.error
+
+
 def test_links_to_folders_are_named_and_not_followed(folder: Path) -> None:
     """A tree that holds itself ends; a link that is given itself is gone through."""
     (folder / "B" / "up").symlink_to(folder)
