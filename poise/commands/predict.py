@@ -173,7 +173,7 @@ def _likely(prediction: Prediction) -> str:
     likely = prediction.likely
     if likely is None or len(likely) < 2:
         return ""
-    return f"; {likely[0]} or {likely[1]}" if len(likely) == 2 else f"; {likely[0]} to {likely[-1]}"
+    return f"; likely {likely[0]} {'or' if len(likely) == 2 else 'to'} {likely[-1]}"
 
 
 def _draw_clips(prediction: Prediction) -> None:
