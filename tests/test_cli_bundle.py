@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.numpy
 
-from poise.heads import ClipClassifier, HeadState
+from poise.heads import ClipClassifier
 from poise.serve import read_bundle, write_bundle
-from tests.serve.bundles import make_bundle, pack
+from tests.serve.bundles import make_bundle, pack, repack
 from tests.serve.legacy.old_networks import as_bags, make_clips, make_network, old_bundle, saved
 from tests.test_cli import assert_refused, poise
 
@@ -134,8 +135,9 @@ def test_a_file_that_is_no_model_is_one_clear_block(tmp_path: Path) -> None:
     (tmp_path / "text.zip").write_text("text")
     for name, part in [("nothing.zip", "There is no model at"), ("text.zip", "it is not a whole ZIP")]:
         assert_refused(poise("bundle", "show", tmp_path / name), 1, str(tmp_path / name), part)
-    bundle = make_bundle()[0]
-    write_bundle(tmp_path / "m.zip", replace(bundle, head=HeadState(config=bundle.head.config, arrays={})))
+    write_bundle(tmp_path / "good.zip", make_bundle()[0])
+    empty = safetensors.numpy.save({})
+    repack(tmp_path / "good.zip", tmp_path / "m.zip", lambda files: {**files, "head.safetensors": empty})
     assert_refused(poise("bundle", "show", tmp_path / "m.zip"), 1, f"{tmp_path / 'm.zip'}: The model has no array")
 
 

@@ -98,8 +98,8 @@ class Archive:
         """
         info = self.files[name]
         start = _content_start(self.data, info)
-        packed = self.data[start : start + info.compress_size]
-        content = packed if info.compress_type == zipfile.ZIP_STORED else _inflate(packed, info)
+        packed = memoryview(self.data)[start : start + info.compress_size]
+        content = bytes(packed) if info.compress_type == zipfile.ZIP_STORED else _inflate(packed, info)
         if len(content) != info.file_size or zlib.crc32(content) != info.CRC:
             raise BundleError(f"{name} is not what was packed: its length or its checksum differs. It is damaged")
         return content
@@ -186,7 +186,7 @@ def _content_start(data: bytes, info: zipfile.ZipInfo) -> int:
     return int(start + name_length + extra_length)
 
 
-def _inflate(packed: bytes, info: zipfile.ZipInfo) -> bytes:
+def _inflate(packed: memoryview, info: zipfile.ZipInfo) -> bytes:
     """Unpack one whole stream, and stop where it has become longer than it may be."""
     stream = zlib.decompressobj(-zlib.MAX_WBITS)
     try:

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from poise.errors import BundleError, OutputError, StoreWriteError
+from poise.heads.classifier import ClipClassifier
 from poise.heads.state import HeadState
 from poise.serve.archive import MAX_BYTES, MAX_RATIO, SMALL_BYTES, Archive, read_bytes
 from poise.serve.card import write_card
@@ -179,6 +180,7 @@ def write_bundle(path: str | os.PathLike[str], bundle: Bundle) -> None:
     check_target(Path(path))
     document = bundle.to_json()
     check_document(document)
+    ClipClassifier.from_state(bundle.head)
     contents = {
         DOCUMENT: json.dumps(document, indent=2, sort_keys=True, allow_nan=False).encode(),
         WEIGHTS: write_tensors(bundle.head.arrays),

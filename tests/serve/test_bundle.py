@@ -49,6 +49,7 @@ def test_what_could_not_be_read_again_is_not_written(tmp_path: Path) -> None:
         (replace(bundle, label_names=("low", "mo\nderate", "high")), "label_names"),
         (replace(bundle, strategy="mean/video/logistic"), "as strategy says"),
         (replace(bundle, versions={"poise": "x" * (1 << 20)}), "Take fewer units"),
+        (replace(bundle, head=HeadState(config=bundle.head.config, arrays={})), "The model has no array"),
     ]:
         with pytest.raises(BundleError, match=message):
             write_bundle(tmp_path / "m.zip", changed)

@@ -28,6 +28,9 @@ UNKNOWN_AUDIT: Mapping[str, Any] = {
 UNKNOWN_TRAINING: Mapping[str, Any] = {"n_recordings": None, "n_copies": None, "n_speakers": None, "digest": None}
 """What an older bundle says of its training set."""
 
+MAX_BYTES = 1 << 27
+"""No file of weights is larger: 4096 units of attention and as many hidden ones take half of it."""
+
 _CONSENT = (
     "Unpickling it would run whatever code its maker put in, so it is not read. Have it saved again where it was "
     'trained, with torch.save({"state_dict": model.state_dict()}, "model.pt"). Or, if you made it yourself or trust '
@@ -73,8 +76,8 @@ def read_older(archive: Archive, *, trust_pickle: bool = False) -> Older:
     """
     files = list_files(archive)
     name = find_weights(files)
-    content = archive.read(files[name])
-    scalers = {place: archive.read(files[place]) for place in SCALERS if place in files}
+    content = _read_file(archive, files[name])
+    scalers = {place: _read_file(archive, files[place]) for place in SCALERS if place in files}
     try:
         found = _read(content, scalers, trust_pickle=trust_pickle)
         network = recognise(found)
@@ -93,6 +96,13 @@ def read_older(archive: Archive, *, trust_pickle: bool = False) -> Older:
             "architecture": network.architecture,
         },
     )
+
+
+def _read_file(archive: Archive, name: str) -> bytes:
+    size = archive.files[name].file_size
+    if size > MAX_BYTES:
+        raise BundleError(f"{name} is {size:,} bytes, expected at most {MAX_BYTES:,}. It is not read")
+    return archive.read(name)
 
 
 def _read(content: bytes, scalers: Mapping[str, bytes], *, trust_pickle: bool) -> Checkpoint:

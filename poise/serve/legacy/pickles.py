@@ -72,7 +72,7 @@ def _read_steps(content: bytes) -> Iterator[tuple[str, Any]]:
     try:
         for instruction, argument, _ in pickletools.genops(content):
             yield instruction.name, argument
-    except (ValueError, OverflowError) as error:
+    except (ValueError, OverflowError, DeprecationWarning) as error:  # where warnings are errors, one of bad escapes
         raise BundleError(_DAMAGED) from error
 
 

@@ -20,6 +20,7 @@ import torch
 
 from poise.errors import BundleError
 from poise.serve import read_bundle
+from poise.serve.legacy import older
 from poise.serve.legacy.checkpoint import check_torch
 from poise.serve.legacy.pickles import MAX_BYTES, list_objects
 from tests.serve.bundles import run_bounded
@@ -151,6 +152,8 @@ STORAGE = HEAD + b"ctorch.storage\nUntypedStorage\n" + number(2**31 - 1) + b"\x8
         (HEAD, "is damaged"),
         (b"", "is damaged"),
         (b"\xff\xff", "is damaged"),
+        (HEAD + b"S'\\M'\n.", "is damaged"),
+        (HEAD + b"S'text'\n.", "it has the instruction STRING"),
         (HEAD + b"X\xff\xff\xff\xffabc.", "is damaged"),
         (b"N" * (MAX_BYTES + 1), "list of weights is 262,145 bytes, expected at most 262,144"),
         (HEAD + b"N.", "it holds a NoneType, expected weights by name"),
@@ -268,6 +271,17 @@ def test_a_file_of_torch_that_is_cut_is_refused(tmp_path: Path, content: bytes, 
     """Empty, cut, or something else under its name."""
     with pytest.raises(BundleError, match=message):
         read_bundle(old(tmp_path, content))
+
+
+def test_weights_that_are_larger_than_any_network_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """128 MiB, and less in this test: neither they nor a scaler beside them is unpacked."""
+    monkeypatch.setattr(older, "MAX_BYTES", 300_000)
+    old_bundle(tmp_path / "old.zip")
+    read_bundle(tmp_path / "old.zip")
+    for name in ("model.pt", "scaler.pkl"):
+        path = old_bundle(tmp_path / "old.zip", **{name: np.random.default_rng(0).bytes(300_001)})
+        with pytest.raises(BundleError, match=f"{name} is 300,001 bytes, expected at most 300,000. It is not read"):
+            read_bundle(path)
 
 
 def test_a_zip_that_torch_did_not_write_is_refused(tmp_path: Path) -> None:
