@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from poise.extract.quality import glance, judge_picture, judge_sound, summarise
+from poise.extract.quality import glance, is_uneven, judge_picture, judge_sound, summarise
 from tests.media import tone
 
 RATE = 16_000
@@ -73,6 +73,26 @@ class TestPicture:
         seen = glance(np.full((*shape, 3), 255, np.uint8))
         assert seen.mean() == pytest.approx(1.0, abs=1e-6)
         assert seen.size <= 200 * 200
+
+
+class TestRate:
+    @pytest.mark.parametrize("fps", [1, 12, 23.976, 25, 29.97, 59.94, 240])
+    def test_an_even_rate_stays_even_when_timestamps_are_rounded(self, fps):
+        """As Matroska and WebM do, to the millisecond; a few frames that were dropped change nothing."""
+        times = np.arange(300) / fps
+        kept = np.delete(times, [50, 51, 120])
+        for some in (times, kept, np.round(times, 3)):
+            assert not is_uneven(some)
+
+    def test_a_rate_that_varies_is_told(self):
+        """Half at 30 and half at 15 frames a second, and steps at random."""
+        assert is_uneven(np.cumsum(np.r_[np.full(60, 1 / 30), np.full(60, 1 / 15)]))
+        assert is_uneven(np.cumsum(np.random.default_rng(0).uniform(0.01, 0.2, 100)))
+
+    def test_one_or_two_frames_have_no_rate(self):
+        """Nothing is said of them."""
+        for n in range(3):
+            assert not is_uneven(np.arange(n) ** 2.0)
 
 
 def test_words_of_clips_become_flags_of_the_recording() -> None:
