@@ -18,6 +18,7 @@ def make_spec(
         "modality": modality,
         "encoder": {"name": name, "dim": dim},
         "clips": {"window_s": 10.0, "hop_s": hop_s, "min_tail_s": 3.0},
+        "decoder": {"backend": "pyav", "contract": 1},
         "dtype": dtype,
     }
 

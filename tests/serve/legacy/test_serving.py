@@ -12,7 +12,7 @@ from poise.errors import BundleError, WeightsNotFoundError
 from poise.extract import ClipSettings
 from poise.extract.encoders import tiny
 from poise.extract.encoders.registry import make_encoder
-from poise.extract.encoding import encode_file
+from poise.extract.file_encoder import encode_file
 from poise.extract.fingerprint import build_spec
 from poise.serve import Predictor, convert_bundle
 from poise.serve.legacy import list_differences
