@@ -98,7 +98,7 @@ def _tell_features(spec: Spec) -> str:
 def _tell_clips(extraction: Mapping[str, Spec], selection: str) -> str:
     cuts = {tuple(spec["clips"].values()): spec["clips"] for spec in extraction.values() if "clips" in spec}
     name, _, number = selection.partition(":")
-    seen = _SELECTED.get(name, selection).format(n=number or "1")
+    seen = _SELECTED[name].format(n=number or "1") if name in _SELECTED else selection
     told = [
         f"windows of {cut['window_s']:g} s every {cut['hop_s']:g} s, a tail of {cut['min_tail_s']:g} s or more"
         for cut in cuts.values()

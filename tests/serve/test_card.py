@@ -105,6 +105,7 @@ def test_what_a_bundle_says_is_text_and_never_markup() -> None:
         ),
         ({"clips": "longest"}, "the head sees the 1 longest"),
         ({"clips": "longest:2"}, "the head sees the 2 longest"),
+        ({"clips": "{x}"}, "the head sees {x}"),
     ],
 )
 def test_clips_are_told_in_words(settings: dict[str, str], fact: str) -> None:
