@@ -6,6 +6,7 @@ much that is, lets files lie on top of each other, and takes the last of two wit
 
 from __future__ import annotations
 
+import errno
 import stat
 import struct
 import unicodedata
@@ -116,6 +117,10 @@ def read_bytes(path: Path) -> bytes:
     try:
         return read_regular(path, max_bytes=MAX_BYTES)
     except OSError as error:
+        if error.errno == errno.EFBIG:
+            raise BundleError(
+                f"it is longer than {MAX_BYTES:,} bytes. Give a ZIP of a model and nothing else"
+            ) from error
         raise BundleError(f"it cannot be read: {error.strerror or error}. Give a ZIP") from error
 
 

@@ -225,7 +225,7 @@ def test_only_files_of_a_bounded_length_are_read(tmp_path: Path) -> None:
         (tmp_path, "not a regular file"),
         (tmp_path / "pipe", "not a regular file"),
         (Path("/dev/zero"), "not a regular file"),
-        (tmp_path / "giant", "larger than"),
+        (tmp_path / "giant", "longer than 268,435,456 bytes. Give a ZIP of a model and nothing else"),
         (tmp_path / "nothing", "No such file"),
     ]:
         with pytest.raises(BundleError, match=reason):

@@ -136,6 +136,8 @@ def _is_litter(name: str) -> bool:
 
 def _tell_what_else(files: Mapping[str, str]) -> str:
     expected = "Expected a ZIP of `poise train`, or an older one with a .pt or .pth file"
+    if "bundle.json" in files:
+        return "it holds a bundle in a folder. Give the ZIP that poise wrote, or pack the files without their folder"
     packed = next((name for name in files if name.lower().endswith(".zip")), None)
     if packed is not None:
         return f"it holds another ZIP, {packed}, and no model. Unpack it, and give the one inside"

@@ -174,6 +174,7 @@ def test_names_that_do_not_fit_are_refused(tmp_path: Path, said: Any, message: s
             "it is not a model: it holds readme.txt. Expected a ZIP of `poise train`, or an older",
         ),
         ({"a/": "", "b/": ""}, "it is not a model: it holds nothing"),
+        ({"model/bundle.json": "{}", "model/head.safetensors": ""}, "it holds a bundle in a folder. Give the ZIP"),
         ({"inner.zip": "PK"}, "it holds another ZIP, inner.zip, and no model. Unpack it"),
         ({"run/model.zip": "PK"}, "it holds another ZIP, model.zip"),
         ({"model.pkl": "x"}, "model.pkl is a pickle or of unknown kind, which is not read"),
