@@ -218,7 +218,8 @@ def encode_file(
         An embedding is not finite.
     """
     reading = Reading(clips=clips if clips is not None else ClipSettings(), decoder=check_decoder(decoder))
-    found = FileEncoder({encoder.modality: encoder for encoder in encoders}, reading, workers=0).encode(path)
+    with FileEncoder({encoder.modality: encoder for encoder in encoders}, reading, workers=0) as one:
+        found = one.encode(path)
     for error in found.failures.values():
         raise error
     return found.modalities

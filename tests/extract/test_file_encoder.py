@@ -5,6 +5,8 @@ import os
 import sys
 import threading
 import time
+import weakref
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -47,6 +49,13 @@ class Slow(Loudness):
         for _ in range(100):
             time.sleep(0.01)
         return super().encode(clips)
+
+
+class Mistaken(Loudness):
+    """Makes a new error of each clip."""
+
+    def encode(self, clips):
+        raise ValueError(f"{len(clips)} clips")
 
 
 class TestNumbers:
@@ -113,6 +122,17 @@ class TestProcesses:
         while children(os.getpid()) and time.monotonic() < ends_at:
             time.sleep(0.05)
         assert children(os.getpid()) == []
+
+    def test_an_error_keeps_no_encoder_alive(self, folder):
+        """Neither one of a file nor one of a clip, which know the frames that they came through."""
+        for audio, name in ((Mistaken(), "grey.mp4"), (Loudness(), "nowhere.mp4")):
+            one = encoder(audio=audio, workers=0)
+            with suppress(MediaError):
+                one.encode(folder / name)
+            gone = weakref.ref(one)
+            del one
+            gc.collect()
+            assert gone() is None
 
     def test_processes_that_never_start_are_one_error(self, folder, tmp_path, monkeypatch):
         """It is the machine's, not the file's."""

@@ -134,13 +134,17 @@ class Prefetcher(Generic[JobT, ItemT, ReaderT]):
                 self._asking.release()
             if job is None:
                 return
-            error = None
-            try:
-                self._read_one(job, reader)
-            except Exception as caught:  # noqa: BLE001
-                # whatever a media file does to a decoder ends this job and not the run
-                error = caught
-            self._put(Event(job, error=error), 0)
+            self._work_on(job, reader)
+            job = None  # the next one may be long in coming, and until then this one would be held
+
+    def _work_on(self, job: JobT, reader: ReaderT) -> None:
+        error = None
+        try:
+            self._read_one(job, reader)
+        except Exception as caught:  # noqa: BLE001
+            # whatever a media file does to a decoder ends this job and not the run
+            error = caught
+        self._put(Event(job, error=error), 0)
 
     def _read_one(self, job: JobT, reader: ReaderT) -> None:
         items = self._read(job, reader)
