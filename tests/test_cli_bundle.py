@@ -128,6 +128,10 @@ def test_objects_are_unpickled_only_when_asked(tmp_path: Path) -> None:
     done = poise("bundle", "convert", old, "--out", new, "--trust-pickle")
     assert done.exit_code == 0, done.output
     assert poise("bundle", "show", new).exit_code == 0
+    assert poise("bundle", "show", old, "--trust-pickle").exit_code == 0
+    asked = ["predict", tmp_path, "--model", old, "--video", tmp_path, "--audio", tmp_path]
+    assert_refused(poise(*asked), 1, "it holds Python objects", "--trust-pickle")
+    assert "it holds Python objects" not in poise(*asked, "--trust-pickle").stderr
 
 
 def test_a_file_that_is_no_model_is_one_clear_block(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from poise.commands.board import figure
-from poise.commands.terminal import JsonOption, console, note, print_json, print_table
+from poise.commands.terminal import JsonOption, TrustPickleOption, console, note, print_json, print_table
 
 if TYPE_CHECKING:
     from poise.serve import Bundle
@@ -33,14 +33,15 @@ def register(app: typer.Typer) -> None:
     app.add_typer(group, name="bundle")
 
 
-def show(file: BundleArgument, as_json: JsonOption = False) -> None:
+def show(file: BundleArgument, trust_pickle: TrustPickleOption = False, as_json: JsonOption = False) -> None:
     """Show what a model says of itself: whether it holds first.
 
-    Levels, strategy, how its features were made, validation, training, versions, sizes. Nothing in it is run.
+    Levels, strategy, how its features were made, validation, training, versions, sizes. Nothing in it is run, unless
+    you say so of an older one.
     """
     from poise.serve import read_bundle
 
-    bundle = read_bundle(file)
+    bundle = read_bundle(file, trust_pickle=trust_pickle)
     _check_head(file, bundle)
     if as_json:
         print_json(_describe(file, bundle))
@@ -51,14 +52,7 @@ def show(file: BundleArgument, as_json: JsonOption = False) -> None:
 def convert(
     old: Annotated[Path, typer.Argument(metavar="OLD", help="A ZIP of older software, with a .pt or .pth file in it.")],
     out: Annotated[Path, typer.Option("--out", metavar="NEW", help="The bundle to write, as model.zip.")],
-    trust_pickle: Annotated[
-        bool,
-        typer.Option(
-            "--trust-pickle",
-            help="Unpickle Python objects in it. That runs whatever code its maker put in, with all that you may do: "
-            "only for files that you made, or whose maker you trust as you trust a program that you run.",
-        ),
-    ] = False,
+    trust_pickle: TrustPickleOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Make a bundle of an older one: the same predictions, and a card that says what is not known.

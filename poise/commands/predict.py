@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from poise.commands.terminal import DeviceOption, JsonList, JsonOption, console, note, prints_to_stderr
+from poise.commands.terminal import (
+    DeviceOption,
+    JsonList,
+    JsonOption,
+    TrustPickleOption,
+    console,
+    note,
+    prints_to_stderr,
+)
 
 if TYPE_CHECKING:
     from poise.serve import Prediction, Predictor
@@ -24,7 +32,9 @@ def register(app: typer.Typer) -> None:
 
 def predict_command(
     files: Annotated[list[str], typer.Argument(metavar="FILE…", help="Media files, and folders with media files.")],
-    model: Annotated[Path, typer.Option("--model", metavar="MODEL", help="A bundle from `poise train`.")],
+    model: Annotated[
+        Path, typer.Option("--model", metavar="MODEL", help="A bundle of `poise train`, or an older one.")
+    ],
     table: Annotated[
         Path | None, typer.Option("--csv", metavar="OUT", help="Write a table too, a row for each file as it comes.")
     ] = None,
@@ -41,6 +51,7 @@ def predict_command(
     decoder_memory: Annotated[
         float, typer.Option("--decoder-memory", metavar="GB", help="Memory that each decoder may take.")
     ] = 4.0,
+    trust_pickle: TrustPickleOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Predict the level of new recordings.
@@ -57,7 +68,9 @@ def predict_command(
     given = {modality: place for modality, place in places.items() if place is not None}
     with prints_to_stderr():
         limits = DecodeLimits(stall_s=stall, memory_gb=decoder_memory)
-        predictor = Predictor.from_bundle(model, encoders=given, device=device, limits=limits)
+        predictor = Predictor.from_bundle(
+            model, encoders=given, device=device, limits=limits, trust_pickle=trust_pickle
+        )
         predictor.load()  # what is wrong with an encoder is told before anything is written
     for text in listing.notes:
         note(_on_one_line(f"Note: {text}"))

@@ -54,6 +54,14 @@ AudioSetOption = Annotated[
 ]
 SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Seed of folds and training.")]
 DeviceOption = Annotated[str, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda or cuda:N.")]
+TrustPickleOption = Annotated[
+    bool,
+    typer.Option(
+        "--trust-pickle",
+        help="Unpickle Python objects in an older bundle. That runs whatever code its maker put in, with all that you "
+        "may do: only for files that you made, or whose maker you trust as you trust a program that you run.",
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print exactly one JSON document on stdout.")]
 
 

@@ -104,8 +104,17 @@ class Predictor:
         device: str = "auto",
         workers: int | None = None,
         limits: DecodeLimits | None = None,
+        trust_pickle: bool = False,
     ) -> Self:
-        """A predictor from the file that ``poise train`` wrote.
+        """A predictor from the file that ``poise train`` wrote, or from an older bundle.
+
+        Parameters
+        ----------
+        path : path
+        encoders, device, workers, limits
+            As for the class.
+        trust_pickle : bool
+            Run what an older bundle has pickled, see :func:`poise.serve.bundle.read_bundle`.
 
         Raises
         ------
@@ -114,7 +123,8 @@ class Predictor:
         EncoderError
             An encoder is not on this machine.
         """
-        return cls(read_bundle(path), encoders=encoders, device=device, workers=workers, limits=limits)
+        bundle = read_bundle(path, trust_pickle=trust_pickle)
+        return cls(bundle, encoders=encoders, device=device, workers=workers, limits=limits)
 
     def __enter__(self) -> Self:
         return self
