@@ -84,5 +84,6 @@ def _draw(findings: Findings) -> None:
         f"  {poise} store ls {folder / 'features'}\n"
         f"  {poise} compare {table} --store {folder / 'features'} --labels low,moderate,high"
         " --video motion --audio prosody --head cumulative,coral\n"
-        f"  {poise} predict {folder / 'ninth_speaker_high.mp4'} --model {folder / 'model.zip'}",
+        f"  {poise} predict {folder / 'ninth_speaker_high.mp4'} --model {folder / 'model.zip'}\n"
+        f"  {poise} app --model {folder / 'model.zip'}",
     )
