@@ -19,6 +19,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from poise.commands import app as app_command
 from poise.commands import audit, augment, bundle, compare, demo, doctor, extract, predict, report, store, train
 from poise.commands.terminal import note
 from poise.errors import PoiseError
@@ -107,6 +108,7 @@ report.register(app)
 train.register(app)
 bundle.register(app)
 predict.register(app)
+app_command.register(app)
 doctor.register(app)
 
 

@@ -31,6 +31,7 @@
     ├── StudyError (ValueError)               a folder that is not a study, not a whole one, or of another layout
     ├── BundleError (ValueError)              a model file that is not a bundle, or not one for this
     ├── CancelledError                        whoever asked for a result no longer wants it
+    ├── AppError (OSError)                    the app's server cannot be started, or ended by itself
     ├── NotConfirmedError                     usage: something is to be removed and nobody said yes
     ├── MissingDependencyError (ImportError)  an optional package is not installed
     └── OutputError (OSError)                 a result cannot be written where it should go
@@ -181,6 +182,10 @@ class BundleError(PoiseError, ValueError):
 
 class CancelledError(PoiseError):
     """Whoever asked for a result no longer wants it."""
+
+
+class AppError(PoiseError, OSError):
+    """The app's server cannot be started as asked, or ended by itself."""
 
 
 class NotConfirmedError(PoiseError):

@@ -20,6 +20,7 @@ FLOORS = {
     "extract": 5,
     "heads": 5,
     "serve": 6,
+    "app": 7,
     "demo": 7,
     "commands": 8,
     "cli": 9,

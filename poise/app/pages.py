@@ -1,0 +1,47 @@
+"""The pages, and what happens to an error that none of them expected: a sentence, and the rest in the server's log."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import streamlit as st
+
+from poise.app.predict_page import show_predict_page
+from poise.app.study_page import show_study_page
+from poise.app.wording import plain, tell
+from poise.errors import PoiseError
+
+ICON = Path(__file__).parent / "assets" / "icon.svg"
+"""Given as a file: Streamlit fetches its own icons for a page's tab from elsewhere."""
+
+_WIDTH = 1120
+_STYLE = """<style>
+.stMainBlockContainer { padding-top: 4rem; padding-bottom: 4rem; }
+@media (max-width: 640px) { .st-key-recorded .stHorizontalBlock { flex-direction: column-reverse; } }
+</style>"""
+_log = logging.getLogger("poise.app")
+
+
+def show_pages() -> None:
+    """Show the page that the visitor chose."""
+    st.navigation(
+        [
+            st.Page(lambda: _framed(show_predict_page), title="Predict", url_path="predict", default=True),
+            st.Page(lambda: _framed(show_study_page), title="Study", url_path="study"),
+        ],
+        position="top",
+    ).run()
+
+
+def _framed(show: Callable[[], None]) -> None:
+    st.html(_STYLE)
+    with st.container(horizontal_alignment="center"), st.container(width=_WIDTH):
+        try:
+            show()
+        except PoiseError as error:
+            st.error(plain(tell(error, {})), icon=":material/error:")
+        except Exception as error:  # noqa: BLE001  whatever it is, a visitor is told in words
+            _log.exception("A page failed")
+            st.error(plain(tell(error, {})), icon=":material/error:")

@@ -1,0 +1,142 @@
+"""The page "Predict": a model, a recording, and what the one says of the other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import streamlit as st
+from streamlit.errors import StreamlitAPIException
+
+from poise.app.jobs import Job
+from poise.app.model_panel import show_model, show_model_card
+from poise.app.models import LoadedModel
+from poise.app.player_panel import show_player
+from poise.app.progress import follow, show_bar
+from poise.app.recordings import predict_upload, preview_upload
+from poise.app.result_panel import show_details, show_result
+from poise.app.session import Visit, presence, settings, this_visit
+from poise.app.settings_panel import load_first, show_settings, take_loaded
+from poise.app.uploads import KINDS, MB, find_suffix
+from poise.app.wording import plain, show_name, tell
+from poise.errors import CancelledError, MediaError
+from poise.serve.prediction import Prediction
+
+
+def show_predict_page() -> None:
+    """Show the page."""
+    visit = this_visit()
+    st.title("The level of an answer")
+    st.caption(
+        "Upload a recorded answer and see its level, how sure that is, *when* in the answer it came from, and when not "
+        "to believe it."
+    )
+    load_first(visit)
+    take_loaded(visit)
+    show_settings(visit)
+    _follow_loading(visit)
+    if visit.model is None:
+        visit.close_recording()
+        if visit.loading is None:
+            st.info("No model is loaded. Give one in the settings above.", icon=":material/upload_file:")
+        return
+    show_model(visit.model)
+    upload = _ask_recording()
+    if upload is None:
+        visit.close_recording()
+        show_model_card(visit.model)
+    else:
+        _begin(visit, visit.model, upload)
+        _show_recording(visit, visit.model, upload)
+
+
+def _follow_loading(visit: Visit) -> None:
+    job = visit.loading
+    if job is None:
+        return
+    if job.is_over:  # since the page began to be drawn
+        st.rerun()
+
+    def show() -> None:
+        show_bar(job)
+        if st.button("Cancel", key="cancel-loading", icon=":material/close:"):
+            job.cancel()
+            visit.loading, visit.complaint = None, "Loading was cancelled."
+            st.rerun()
+
+    follow(job, show)
+
+
+def _ask_recording() -> Any:
+    """The recording that was uploaded, if one was and it can be one."""
+    kinds, most = list(KINDS), settings().max_upload_mb
+    try:
+        upload = st.file_uploader("Recording", type=kinds, key="recording", max_upload_size=most)
+    except StreamlitAPIException:  # the page asks for these endings, but nothing makes a client keep to them
+        st.error(f"The file is of a kind that the app does not take. Expected {', '.join(kinds)}.")
+        return None
+    if upload is None:
+        st.caption("It is kept in memory while this page is open, and is never stored.")
+        return None
+    try:
+        if upload.size > most * MB:
+            raise MediaError(f"The file is larger than {most:,} MB. Send a part of it.")
+        find_suffix(upload.getbuffer()[:16])
+    except MediaError as error:
+        st.error(plain(f"{show_name(upload.name)}: {error}"), icon=":material/error:")
+        return None
+    return upload
+
+
+def _begin(visit: Visit, model: LoadedModel, upload: Any) -> None:
+    """Begin what is to be done with a recording that was not open, or not with this model."""
+    if upload.file_id != visit.upload:
+        visit.close_recording()
+        visit.upload = upload.file_id
+    data, name, most = upload.getvalue(), upload.name, settings().max_upload_mb
+    if visit.preview is None:
+        visit.preview = Job.start(lambda watch: preview_upload(data, name, watch, max_mb=most), is_wanted=presence())
+    if model.digest != visit.predicted_with and not visit.held:
+        if visit.predicting is not None:
+            visit.predicting.cancel()
+        visit.predicted_with = model.digest
+        visit.predicting = Job.start(
+            lambda watch: predict_upload(model, data, name, watch, max_mb=most), is_wanted=presence()
+        )
+
+
+def _show_recording(visit: Visit, model: LoadedModel, upload: Any) -> None:
+    with st.container(key="recorded"):  # by this name a narrow page shows the level above the player
+        left, right = st.columns([3, 2], gap="large")
+    with left:
+        show_player(visit, upload)
+    with right:
+        prediction = _show_prediction(visit, model)
+    show_model_card(model)
+    if prediction is not None:
+        show_details(prediction, model)
+
+
+def _show_prediction(visit: Visit, model: LoadedModel) -> Prediction | None:
+    job = visit.predicting
+    if job is not None and not job.is_over:
+        follow(job, lambda: _show_progress(visit, job))
+        return None
+    if job is None or isinstance(job.error, CancelledError):
+        st.info("The prediction was cancelled.", icon=":material/cancel:")
+        if st.button("Predict again", icon=":material/replay:"):
+            visit.held, visit.predicted_with = False, ""
+            st.rerun()
+        return None
+    if job.error is not None:
+        st.error(plain(tell(job.error, {})), icon=":material/error:")
+    if job.result is not None:
+        show_result(job.result, model)
+    return job.result
+
+
+def _show_progress(visit: Visit, job: Job[Prediction]) -> None:
+    show_bar(job)
+    if st.button("Cancel", key="cancel-prediction", icon=":material/close:"):
+        job.cancel()
+        visit.predicting, visit.held = None, True
+        st.rerun()
