@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, Self, TypeVar
 
-from poise.errors import CancelledError
+from poise.errors import CancelledError, PoiseError
 
 ResultT = TypeVar("ResultT")
+
+_log = logging.getLogger("poise.app")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +105,10 @@ class Job(Generic[ResultT]):
     def _run(self) -> None:
         try:
             self._results.append(self._work(self._watch))
+        except PoiseError as error:
+            self.error = error
         except BaseException as error:  # noqa: BLE001  told where it is waited for
+            _log.exception("A job failed")
             self.error = error
         finally:
             self._over.set()

@@ -9,12 +9,14 @@ from poise.heads.report.wording import LONGEST_NAME, share, show
 from poise.serve.prediction import Prediction
 
 
-def draw_levels(prediction: Prediction) -> Markup:
+def draw_levels(prediction: Prediction, *, promised: float | None = None) -> Markup:
     """What the model says: its level in large letters, and a bar for each level, lowest first.
 
     Parameters
     ----------
     prediction : Prediction
+    promised : float, optional
+        How often the levels that are left possible hold the true one, as the model's training found.
 
     Returns
     -------
@@ -27,7 +29,7 @@ def draw_levels(prediction: Prediction) -> Markup:
         for (name, part), colour in zip(prediction.proba.items(), colours, strict=True)
     ]
     return Markup('<section class="levels" aria-label="Prediction">{}<dl>{}</dl>{}</section>').format(
-        _head(prediction), Markup("").join(rows), _likely(prediction)
+        _head(prediction), Markup("").join(rows), _likely(prediction, promised)
     )
 
 
@@ -51,12 +53,15 @@ def _row(name: str, part: float, colour: str, prediction: Prediction) -> Markup:
     ).format(kind, show(name, LONGEST_NAME), f"{100 * part:.2f}", colour, share(part))
 
 
-def _likely(prediction: Prediction) -> Markup:
+def _likely(prediction: Prediction, promised: float | None) -> Markup:
     likely = prediction.likely
     if likely is None:
         return Markup('<p class="beside">How sure this is could not be calibrated.</p>')
-    if len(likely) < 2 or prediction.abstains:
+    if prediction.abstains:
         return Markup("")
     names = [show(name, LONGEST_NAME) for name in likely]
-    words = " or ".join(names) if len(names) == 2 else f"{names[0]} to {names[-1]}"
-    return Markup('<p class="beside">Not told apart with confidence: <b>{}</b>.</p>').format(words)
+    words = " or ".join(names) if len(names) < 3 else f"{names[0]} to {names[-1]}"
+    often = f" Such a statement holds for {share(promised)} of recordings of new speakers." if promised else ""
+    return Markup('<p class="beside">{} <b>{}</b>.{}</p>').format(
+        "Left possible: only" if len(names) == 1 else "Left possible:", words, often
+    )

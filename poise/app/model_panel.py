@@ -19,6 +19,7 @@ def show_model(model: LoadedModel) -> None:
     """Name, levels and verdict of the model on one line; a warning below it where the audit does not support it."""
     audit = model.bundle.audit
     verdict = str(audit.get("verdict"))
+    sentence = str(audit.get("sentence") or "")
     ruling = RULINGS.get(verdict)
     supported = verdict == "supported"
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
@@ -31,7 +32,7 @@ def show_model(model: LoadedModel) -> None:
         st.caption(plain(" < ".join(model.bundle.label_names)), width="content")
     if not supported:
         heading = ruling.heading if ruling else _NOT_AUDITED
-        st.warning(f"**{plain(heading)}.** {plain(str(audit.get('sentence') or ''))}", icon=":material/warning:")
+        st.warning(f"**{plain(heading)}.** {plain(_without_head(sentence, verdict))}", icon=":material/warning:")
 
 
 def show_model_card(model: LoadedModel) -> None:
@@ -50,6 +51,12 @@ def show_model_card(model: LoadedModel) -> None:
             icon=":material/download:",
             on_click="ignore",
         )
+
+
+def _without_head(sentence: str, verdict: str) -> str:
+    """An audit's sentence without the verdict that it begins with, where the heading has said it."""
+    head, _, rest = sentence.partition(": ")
+    return f"{rest[:1].upper()}{rest[1:]}" if rest and head.lower() == verdict.lower() else sentence
 
 
 def _card(model: LoadedModel) -> str:

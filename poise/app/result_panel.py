@@ -15,7 +15,8 @@ from poise.serve.prediction import Prediction
 
 def show_result(prediction: Prediction, model: LoadedModel) -> None:
     """Show what is said of a recording."""
-    draw(draw_levels(prediction), key="levels")
+    confidence = model.bundle.training.get("confidence") or {}
+    draw(draw_levels(prediction, promised=confidence.get("level")), key="levels")
     _show_doubts(prediction, model)
     st.download_button(
         "Download the result",

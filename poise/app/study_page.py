@@ -99,8 +99,8 @@ def _show_ladder(study: Study) -> None:
         return
     parts = section.parts
     st.markdown(
-        "**The honesty ladder.** The same strategy in ever harder tests. Read it from top to bottom: a value that falls "
-        "shows how much of the easy figure came from recognising people or copies."
+        "**The honesty ladder.** The same strategy in ever harder tests. Read it from top to bottom: a value that "
+        "falls shows how much of the easy figure came from recognising people or copies."
     )
     for column, name in zip(st.columns(2), ("kappa", "accuracy"), strict=True):
         with column:

@@ -19,6 +19,9 @@ MAX_COLUMNS = 300
 """More clips than that are drawn several to a column."""
 
 _NEAR = 1e-6
+_MINUTES_FROM_S = 90.0
+_STEPS_S = (30, 60, 120, 300, 600, 1200, 1800, 3600)
+_MOST_TICKS = 6
 _CLIP_WORDS = {
     "blank": "picture of one colour",
     "clipped": "sound clipped",
@@ -71,8 +74,8 @@ def make_columns(clips: Sequence[ClipPrediction], *, most: int = MAX_COLUMNS) ->
     size = -(-len(clips) // most) if clips else 1
     numbered = sorted(clips, key=lambda clip: (clip.start_s, clip.end_s))
     groups = [numbered[first : first + size] for first in range(0, len(numbered), size)]
-    starts = [group[0].start_s for group in groups[1:]] + [float("inf")]
-    return [_merge(group, next_s) for group, next_s in zip(groups, starts, strict=True)]
+    starts = [group[0].start_s for group in groups] + [float("inf")]
+    return [_merge(group, starts[number + 1]) for number, group in enumerate(groups)]
 
 
 def _merge(clips: Sequence[ClipPrediction], next_s: float) -> Column:
@@ -150,7 +153,7 @@ def draw_timeline(prediction: Prediction) -> Markup:
         columns=Markup("").join(_draw(column, length_s, top, colours) for column in columns),
         ticks=Markup("").join(
             Markup('<span style="left:{}%">{}</span>').format(f"{100 * tick / length_s:.2f}", _clock(tick, length_s))
-            for tick in find_ticks(0, length_s)
+            for tick in _find_ticks(length_s)
         ),
         hint=_hint(prediction),
     )
@@ -211,8 +214,16 @@ def _hint(prediction: Prediction) -> str:
     return f"The higher, the more it counted; the dashed line is an even share.{said} Click a clip to play it."
 
 
+def _find_ticks(length_s: float) -> list[float]:
+    """Round times on the axis, a handful."""
+    if length_s < _MINUTES_FROM_S:
+        return find_ticks(0, length_s)
+    step = next((step for step in _STEPS_S if length_s / step <= _MOST_TICKS), length_s)
+    return [step * number for number in range(int(length_s / step) + 1)]
+
+
 def _clock(time_s: float, length_s: float) -> str:
-    if length_s < 90:
+    if length_s < _MINUTES_FROM_S:
         return f"{time_s:.4g} s"
     minutes, seconds = divmod(round(time_s), 60)
     return f"{minutes}:{seconds:02d}"
