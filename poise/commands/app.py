@@ -64,9 +64,13 @@ def app_command(
     from poise.app.server import check_streamlit, find_port, is_loopback, running
     from poise.app.settings import AppSettings
     from poise.app.theme import check_theme
+    from poise.errors import AppError
 
     check_streamlit()
-    chosen = check_theme(theme)
+    try:
+        chosen = check_theme(theme)
+    except AppError as error:
+        raise typer.BadParameter(str(error), param_hint="--theme") from error
     for place in (model, study):
         _check_there(place)
     alone = is_loopback(host)
