@@ -20,7 +20,7 @@ _WIDTH = 1120
 _STYLE = """<style>
 .stMainBlockContainer { padding-top: 4rem; padding-bottom: 4rem; }
 @media (max-width: 640px) {
-  .st-key-recorded > .stLayoutWrapper > .stHorizontalBlock { flex-direction: column-reverse; }
+  .st-key-recorded > div > .stHorizontalBlock { flex-direction: column-reverse; }
   .st-key-recorded .stColumn { width: 100%; min-width: 100%; }
 }
 </style>"""

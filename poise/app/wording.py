@@ -16,6 +16,7 @@ LONGEST_NAME = 80
 _LONGEST = 1500
 _PUNCTUATION = re.compile(r"([!-/:-@\[-`{-~])")
 _JOINER = "\u2060"  # shows nothing, and keeps what stands beside it from being taken for a link or an emoji
+_BRACKETS = re.compile(r"(?<!\\)[\[\]$]")
 _LINKS = re.compile(r"(?i)(?<=:)(?=[/\w+-])|(?<=@)|(?<=www)(?=\.)")
 
 
@@ -45,14 +46,14 @@ def plain(text: str) -> str:
 
 
 def show_card(card: str) -> str:
-    """A model card as Markdown without what Streamlit adds to it: links of bare addresses, formulas, emoji.
+    """A model card as Markdown without links, pictures, formulas and emoji, of which it has none of its own.
 
     Parameters
     ----------
     card : str
-        Markdown in which everything foreign was escaped.
+        Markdown.
     """
-    return _LINKS.sub(_JOINER, card).replace("$", r"\$")
+    return _BRACKETS.sub(r"\\\g<0>", _LINKS.sub(_JOINER, card))
 
 
 def tell(error: BaseException, names: Mapping[str, str]) -> str:
