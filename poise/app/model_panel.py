@@ -9,7 +9,6 @@ import streamlit as st
 from poise.app.models import LoadedModel
 from poise.app.wording import plain, show_card
 from poise.heads.report.verdict import RULINGS
-from poise.serve.card import write_card
 
 _COLOURS: dict[str, Any] = {"good": "green", "bad": "red", "open": "orange"}
 _NOT_AUDITED = "Not audited: nobody knows whether its figures are real"
@@ -41,7 +40,7 @@ def show_model_card(model: LoadedModel) -> None:
     if audit.get("verdict") == "supported":
         st.caption(plain(f"How it was validated: {audit.get('sentence')}"))
     with st.expander("Model card", icon=":material/description:"):
-        card = _card(model)
+        card = model.bundle.card()
         st.markdown(show_card(card))
         st.download_button(
             "Download the card",
@@ -57,17 +56,3 @@ def _without_head(sentence: str, verdict: str) -> str:
     """An audit's sentence without the verdict that it begins with, where the heading has said it."""
     head, _, rest = sentence.partition(": ")
     return f"{rest[:1].upper()}{rest[1:]}" if rest and head.lower() == verdict.lower() else sentence
-
-
-def _card(model: LoadedModel) -> str:
-    bundle = model.bundle
-    return write_card(
-        {
-            "label_names": bundle.label_names,
-            "extraction": bundle.extraction,
-            "strategy": bundle.strategy,
-            "audit": bundle.audit,
-            "training": bundle.training,
-            "validation": bundle.validation,
-        }
-    )

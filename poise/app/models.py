@@ -12,11 +12,12 @@ from pathlib import Path
 from poise.app.uploads import MB, private_file
 from poise.app.wording import show_name, tell
 from poise.errors import BundleError
+from poise.serve.archive import MAX_BYTES
 from poise.serve.bundle import Bundle, read_bundle
 from poise.serve.predict import Predictor
 from poise.store.regular import read_regular
 
-MAX_MODEL_MB = 256
+MAX_MODEL_MB = MAX_BYTES // MB
 N_KEPT = 2
 """Models that stay ready; each holds its encoders in memory."""
 
@@ -121,6 +122,6 @@ def read_model_file(path: str) -> bytes:
 def _read(data: bytes, name: str, *, trust_pickle: bool) -> Bundle:
     with private_file(data, ".zip", max_mb=MAX_MODEL_MB) as file:
         try:
-            return read_bundle(file, **({"trust_pickle": True} if trust_pickle else {}))
+            return read_bundle(file, trust_pickle=trust_pickle)
         except BundleError as error:
             raise BundleError(tell(error, {str(file): show_name(name, instead="the model")})) from error

@@ -102,7 +102,9 @@ def models() -> ModelCache:
 
     def make(bundle: Bundle) -> Predictor:
         given = settings()
-        return Predictor(bundle, encoders=given.encoders, device=given.device)
+        predictor = Predictor(bundle, encoders=given.encoders, device=given.device)
+        predictor.load()  # what is wrong with an encoder is told with the model, not with the first recording
+        return predictor
 
     return ModelCache(make)
 
