@@ -88,7 +88,7 @@ class Job(Generic[ResultT]):
     """
 
     def __init__(self, work: Callable[[Watch], ResultT], *, is_wanted: Callable[[], bool] = lambda: True) -> None:
-        self._work = work
+        self._work: Callable[[Watch], ResultT] | None = work
         self._watch = Watch(is_wanted)
         self._over = threading.Event()
         self._results: list[ResultT] = []
@@ -103,8 +103,10 @@ class Job(Generic[ResultT]):
         return job
 
     def _run(self) -> None:
+        work, self._work = self._work, None  # it may hold an upload, and the job is kept for its result
         try:
-            self._results.append(self._work(self._watch))
+            if work is not None:
+                self._results.append(work(self._watch))
         except PoiseError as error:
             self.error = error
         except BaseException as error:  # noqa: BLE001  told where it is waited for

@@ -39,7 +39,7 @@ def show_model_card(model: LoadedModel) -> None:
     audit = model.bundle.audit
     if audit.get("verdict") == "supported":
         st.caption(plain(f"How it was validated: {audit.get('sentence')}"))
-    with st.expander("Model card", icon=":material/description:"):
+    with st.expander("Model card", icon=":material/description:"), st.container(key="card"):
         card = model.bundle.card()
         st.markdown(show_card(card))
         st.download_button(

@@ -19,6 +19,8 @@ ICON = Path(__file__).parent / "assets" / "icon.svg"
 _WIDTH = 1120
 _STYLE = """<style>
 .stMainBlockContainer { padding-top: 4rem; padding-bottom: 4rem; }
+.st-key-card h1 { font-size: 1.35rem; } .st-key-card h2 { font-size: 1.1rem; }
+.st-key-card table { display: block; max-width: 100%; overflow-x: auto; }
 @media (max-width: 640px) {
   .st-key-recorded > div > .stHorizontalBlock { flex-direction: column-reverse; }
   .st-key-recorded .stColumn { width: 100%; min-width: 100%; }

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import streamlit as st
 
 from poise.app.drawing import draw
 from poise.app.jobs import Job
 from poise.app.preview import Preview
 from poise.app.progress import follow, show_bar
+from poise.app.recordings import Recording
 from poise.app.session import Visit
 from poise.app.timeline import draw_timeline
 from poise.app.wording import plain, tell
@@ -18,14 +17,14 @@ from poise.errors import CancelledError
 _HEIGHT = 320
 
 
-def show_player(visit: Visit, upload: Any) -> None:
+def show_player(visit: Visit, recording: Recording) -> None:
     """Show the player of the open recording, or why there is none, and its timeline once there is a prediction."""
     job = visit.preview
     with st.container(key="player"):
         if job is not None and not job.is_over:
             follow(job, lambda: _show_waiting(job))
         elif job is not None and job.result is not None:
-            _play(job.result, upload)
+            _play(job.result, recording)
         elif job is not None and job.error is not None and not isinstance(job.error, CancelledError):
             st.info(plain(f"It cannot be played here. {tell(job.error, {})}"), icon=":material/videocam_off:")
     if visit.predicting is not None and visit.predicting.result is not None:
@@ -37,8 +36,8 @@ def _show_waiting(job: Job[Preview]) -> None:
         show_bar(job)
 
 
-def _play(preview: Preview, upload: Any) -> None:
-    data = upload.getvalue() if preview.data is None else preview.data
+def _play(preview: Preview, recording: Recording) -> None:
+    data = recording.data if preview.data is None else preview.data
     if preview.mime.startswith("audio/"):
         st.audio(data, format=preview.mime)
     else:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import streamlit as st
 from streamlit.errors import StreamlitAPIException
 
@@ -12,7 +10,7 @@ from poise.app.model_panel import show_model, show_model_card
 from poise.app.models import LoadedModel
 from poise.app.player_panel import show_player
 from poise.app.progress import follow, show_bar
-from poise.app.recordings import predict_upload, preview_upload
+from poise.app.recordings import Recording, predict_upload, preview_upload
 from poise.app.result_panel import show_details, show_result
 from poise.app.session import Visit, presence, settings, this_visit
 from poise.app.settings_panel import load_first, show_settings, take_loaded
@@ -40,13 +38,13 @@ def show_predict_page() -> None:
             st.info("No model is loaded. Give one in the settings above.", icon=":material/upload_file:")
         return
     show_model(visit.model)
-    upload = _ask_recording()
-    if upload is None:
+    recording = _ask_recording(visit)
+    if recording is None:
         visit.close_recording()
         show_model_card(visit.model)
     else:
-        _begin(visit, visit.model, upload)
-        _show_recording(visit, visit.model, upload)
+        _begin(visit, visit.model, recording)
+        _show_recording(visit, visit.model, recording)
 
 
 def _follow_loading(visit: Visit) -> None:
@@ -66,49 +64,71 @@ def _follow_loading(visit: Visit) -> None:
     follow(job, show)
 
 
-def _ask_recording() -> Any:
-    """The recording that was uploaded, if one was and it can be one."""
+def _ask_recording(visit: Visit) -> Recording | None:
+    """The recording that is open, if one was uploaded and it can be one."""
     kinds, most = list(KINDS), settings().max_upload_mb
     try:
-        upload = st.file_uploader("Recording", type=kinds, key="recording", max_upload_size=most)
+        upload = st.file_uploader(
+            "Recording", type=kinds, key="recording", max_upload_size=most, on_change=_take_away, args=(visit,)
+        )
     except StreamlitAPIException:  # the page asks for these endings, but nothing makes a client keep to them
         st.error(f"The file is of a kind that the app does not take. Expected {', '.join(kinds)}.")
         return None
     if upload is None:
-        st.caption("It is kept in memory while this page is open, and is never stored.")
-        return None
+        _show_open(visit)
+        return visit.recording
+    if visit.recording is None or visit.recording.id != upload.file_id:
+        visit.recording = Recording(id=upload.file_id, name=upload.name, data=upload.getvalue())
     try:
         if upload.size > most * MB:
             raise MediaError(f"The file is larger than {most:,} MB. Send a part of it.")
-        find_suffix(upload.getbuffer()[:16])
+        find_suffix(visit.recording.data)
     except MediaError as error:
         st.error(plain(f"{show_name(upload.name)}: {error}"), icon=":material/error:")
         return None
-    return upload
+    return visit.recording
 
 
-def _begin(visit: Visit, model: LoadedModel, upload: Any) -> None:
+def _take_away(visit: Visit) -> None:
+    """Called when the visitor has chosen a file, or taken it away; not when the other page was open in between."""
+    if st.session_state["recording"] is None:
+        visit.recording = None
+
+
+def _show_open(visit: Visit) -> None:
+    """Which recording is open although none stands in the field, after the other page was open."""
+    if visit.recording is None:
+        st.caption("It is kept in memory while this page is open, and is never stored.")
+        return
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.markdown(f"**{plain(show_name(visit.recording.name))}** is open.", width="content")
+        if st.button("Close", icon=":material/close:"):
+            visit.recording = None
+            st.rerun()
+
+
+def _begin(visit: Visit, model: LoadedModel, recording: Recording) -> None:
     """Begin what is to be done with a recording that was not open, or not with this model."""
-    if upload.file_id != visit.upload:
+    if recording.id != visit.begun:
         visit.close_recording()
-        visit.upload = upload.file_id
-    data, name, most = upload.getvalue(), upload.name, settings().max_upload_mb
+        visit.begun = recording.id
+    most = settings().max_upload_mb
     if visit.preview is None:
-        visit.preview = Job.start(lambda watch: preview_upload(data, name, watch, max_mb=most), is_wanted=presence())
+        visit.preview = Job.start(lambda watch: preview_upload(recording, watch, max_mb=most), is_wanted=presence())
     if model.digest != visit.predicted_with and not visit.held:
         if visit.predicting is not None:
             visit.predicting.cancel()
         visit.predicted_with = model.digest
         visit.predicting = Job.start(
-            lambda watch: predict_upload(model, data, name, watch, max_mb=most), is_wanted=presence()
+            lambda watch: predict_upload(model, recording, watch, max_mb=most), is_wanted=presence()
         )
 
 
-def _show_recording(visit: Visit, model: LoadedModel, upload: Any) -> None:
+def _show_recording(visit: Visit, model: LoadedModel, recording: Recording) -> None:
     with st.container(key="recorded"):  # by this name a narrow page shows the level above the player
         left, right = st.columns([3, 2], gap="large")
     with left:
-        show_player(visit, upload)
+        show_player(visit, recording)
     with right:
         prediction = _show_prediction(visit, model)
     show_model_card(model)

@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +18,36 @@ from poise.app.wording import show_name, tell
 from poise.errors import CancelledError, MediaError, PoiseError
 from poise.serve.prediction import Prediction
 
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Recording:
+    """An upload.
+
+    Attributes
+    ----------
+    id : str
+        Unlike that of every other upload.
+    name : str
+        As its visitor's browser sent it.
+    data : bytes
+        What is in it.
+    """
+
+    id: str
+    name: str
+    data: bytes
+
+
 _SHORTEST_S = 0.005  # what takes less is not told
 
 
-def predict_upload(model: LoadedModel, data: bytes, name: str, watch: Watch, *, max_mb: int) -> Prediction:
+def predict_upload(model: LoadedModel, recording: Recording, watch: Watch, *, max_mb: int) -> Prediction:
     """What a model says of an upload.
 
     Parameters
     ----------
     model : LoadedModel
-    data : bytes
-        The upload.
-    name : str
-        As its visitor's browser sent it.
+    recording : Recording
     watch : Watch
         Told how far it is, and asked whether to go on.
     max_mb : int
@@ -50,12 +67,12 @@ def predict_upload(model: LoadedModel, data: bytes, name: str, watch: Watch, *, 
     CancelledError
         The result is no longer wanted.
     """
-    with _opened(data, name, max_mb=max_mb) as file:
+    with _opened(recording, max_mb=max_mb) as file:
         found = model.predictor.predict(file, progress=watch.tell, cancelled=watch.cancelled)
-    return replace(found, path=show_name(name))
+    return replace(found, path=show_name(recording.name))
 
 
-def preview_upload(data: bytes, name: str, watch: Watch, *, max_mb: int) -> Preview:
+def preview_upload(recording: Recording, watch: Watch, *, max_mb: int) -> Preview:
     """What a browser can play of an upload; see :func:`poise.app.preview.make_preview`.
 
     Raises
@@ -65,7 +82,7 @@ def preview_upload(data: bytes, name: str, watch: Watch, *, max_mb: int) -> Prev
     CancelledError
         The preview is no longer wanted.
     """
-    with _opened(data, name, max_mb=max_mb) as file:
+    with _opened(recording, max_mb=max_mb) as file:
         return make_preview(file, watch)
 
 
@@ -110,12 +127,12 @@ def _seconds(value: float) -> str:
 
 
 @contextmanager
-def _opened(data: bytes, name: str, *, max_mb: int) -> Iterator[Path]:
+def _opened(recording: Recording, *, max_mb: int) -> Iterator[Path]:
     """The upload as a private file; errors have the visitor's name for it in place of ours."""
     names: dict[str, str] = {}
     try:
-        with private_file(data, find_suffix(data), max_mb=max_mb) as file:
-            names = {str(file): show_name(name), str(file.parent): "the server"}
+        with private_file(recording.data, find_suffix(recording.data), max_mb=max_mb) as file:
+            names = {str(file): show_name(recording.name), str(file.parent): "the server"}
             yield file
     except CancelledError:
         raise

@@ -9,7 +9,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -17,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from poise.app.scratch import scratch_folder
 from poise.app.settings import AppSettings
 from poise.app.theme import Theme, theme_options
 from poise.errors import AppError, MissingDependencyError
@@ -115,7 +115,7 @@ def running(settings: AppSettings, *, host: str, port: int, theme: Theme = "dark
     AppError
         It does not start.
     """
-    with tempfile.TemporaryDirectory(prefix="poise-app-", ignore_cleanup_errors=True) as folder:
+    with scratch_folder() as folder:
         process = subprocess.Popen(  # noqa: S603  our own program
             [
                 sys.executable,
@@ -219,11 +219,11 @@ def _options(settings: AppSettings, host: str, port: int, theme: Theme) -> list[
     ]
 
 
-def _environment(settings: AppSettings, host: str, folder: str) -> dict[str, str]:
+def _environment(settings: AppSettings, host: str, folder: Path) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("STREAMLIT_")}
     # a page elsewhere that gives its own name our address must not be taken for ours; unknown to Streamlits before 1.66
     own = {"STREAMLIT_SERVER_ALLOWED_HOSTS": "localhost 127.0.0.1 [::1] ::1"} if is_loopback(host) else {}
-    return {**kept, **own, **settings.to_environment(), "TMPDIR": folder}
+    return {**kept, **own, **settings.to_environment(), "TMPDIR": str(folder)}
 
 
 def _has_number(stream: object) -> bool:

@@ -15,6 +15,7 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 from poise.app.jobs import Job
 from poise.app.models import LoadedModel, ModelCache
 from poise.app.preview import Preview
+from poise.app.recordings import Recording
 from poise.app.settings import AppSettings
 from poise.heads.report.reading import Study
 from poise.serve.bundle import Bundle
@@ -37,8 +38,10 @@ class Visit:
         The one that predicts.
     complaint : str
         Why the last model could not be loaded; empty if it could.
-    upload : str
-        Streamlit's name of the recording that is open; empty for none.
+    recording : Recording or None
+        The one that is open.
+    begun : str
+        ``id`` of the recording that work was begun on; empty for none.
     preview : Job or None
         What the player plays.
     predicting : Job or None
@@ -62,7 +65,8 @@ class Visit:
     loading: Job[LoadedModel] | None = None
     model: LoadedModel | None = None
     complaint: str = ""
-    upload: str = ""
+    recording: Recording | None = None
+    begun: str = ""
     preview: Job[Preview] | None = None
     predicting: Job[Prediction] | None = None
     predicted_with: str = ""
@@ -74,12 +78,12 @@ class Visit:
     tried_study: bool = False
 
     def close_recording(self) -> None:
-        """Forget the open recording, and end what is being done with it."""
+        """End what is being done with the open recording, and forget what came of it."""
         for job in (self.preview, self.predicting):
             if job is not None:
                 job.cancel()
         self.preview = self.predicting = None
-        self.upload = self.predicted_with = ""
+        self.begun = self.predicted_with = ""
         self.held = False
 
 

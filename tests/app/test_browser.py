@@ -87,7 +87,7 @@ def test_a_model_is_loaded_from_a_path(visitor: Visitor, model_file: Path) -> No
     visitor.page.get_by_role("button", name="Load", exact=False).first.click()
     visitor.page.locator(".st-key-recording").wait_for()
     visitor.wait_for_word("Warning", "Too little data to tell")
-    visitor.page.get_by_test_id("stMarkdownContainer").get_by_text("too little data", exact=True).first.wait_for()
+    visitor.page.locator(".stMarkdownBadge").filter(has_text="too little data").wait_for()
 
 
 def test_the_player_plays(shown: Visitor) -> None:
@@ -285,6 +285,22 @@ def test_a_study_is_opened(visitor: Visitor, tmp_path_factory: pytest.TempPathFa
             name
         ).click()
         visitor.page.locator(found).first.wait_for()
+
+
+def test_a_recording_stays_open_while_the_other_page_is_looked_at(
+    visitor: Visitor, model_file: Path, recording: Path
+) -> None:
+    """Its result is there again at once, under its name, until the visitor closes it."""
+    visitor.load_model(model_file)
+    visitor.send(recording)
+    visitor.wait_for_result()
+    visitor.page.get_by_role("link", name="Study").click()
+    visitor.page.get_by_label("Study folder on the server").wait_for()
+    visitor.page.get_by_role("link", name="Predict").click()
+    visitor.wait_for_result()
+    visitor.page.get_by_text("r0.mp4 is open.").wait_for()
+    visitor.page.get_by_role("button", name="Close", exact=True).click()
+    visitor.page.locator(".timeline").wait_for(state="detached")
 
 
 def test_a_phone_shows_the_level_first_and_nothing_beside_the_page(

@@ -8,11 +8,15 @@ import pytest
 
 from poise.app.jobs import Watch
 from poise.app.models import LoadedModel, ModelCache
-from poise.app.recordings import describe_timings, predict_upload, preview_upload, write_result
+from poise.app.recordings import Recording, describe_timings, predict_upload, preview_upload, write_result
 from poise.errors import CancelledError, EncoderError, MediaError, PoiseError
 from poise.serve import Predictor
 from tests.app.predictions import make_prediction
 from tests.media import write_video
+
+
+def uploaded(file: Path, name: str = "answer.mp4") -> Recording:
+    return Recording(id="1", name=name, data=file.read_bytes())
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +27,7 @@ def model(model_file: Path) -> LoadedModel:
 def test_an_upload_gets_what_the_command_line_says(model: LoadedModel, model_file: Path, recording: Path) -> None:
     """Label, probabilities and clips are those of `predict` on the file, and steps are told on the way."""
     watch = Watch(lambda: True)
-    found = predict_upload(model, recording.read_bytes(), "../my answer.mp4", watch, max_mb=10)
+    found = predict_upload(model, uploaded(recording, "../my answer.mp4"), watch, max_mb=10)
     expected = Predictor.from_bundle(model_file).predict(recording)
     assert found.path == "my answer.mp4"
     assert (found.label, found.proba, found.clips) == (expected.label, expected.proba, expected.clips)
@@ -32,7 +36,7 @@ def test_an_upload_gets_what_the_command_line_says(model: LoadedModel, model_fil
 
 def test_the_result_is_what_predict_prints_and_the_model_that_said_it(model: LoadedModel, recording: Path) -> None:
     """The download holds every key of `predict --json`, and the name, digest and verdict of the model."""
-    found = predict_upload(model, recording.read_bytes(), "answer.mp4", Watch(lambda: True), max_mb=10)
+    found = predict_upload(model, uploaded(recording), Watch(lambda: True), max_mb=10)
     result = json.loads(write_result(found, model))
     assert result.items() >= json.loads(json.dumps(found.to_json())).items()
     assert result["model"]["file"] == "model.zip"
@@ -53,7 +57,7 @@ def test_an_error_names_the_upload(model: LoadedModel, tmp_path: Path) -> None:
         (preview, b"", "x.mp4", "empty"),
     ]:
         with pytest.raises(MediaError, match=what) as caught:
-            act(data, name, Watch(lambda: True), max_mb=10)
+            act(Recording(id="1", name=name, data=data), Watch(lambda: True), max_mb=10)
         assert "poise-upload" not in str(caught.value)
 
 
@@ -67,7 +71,7 @@ def test_an_error_of_an_encoder_is_told_as_well(
 
     monkeypatch.setattr(model.predictor, "predict", fail)
     with pytest.raises(PoiseError, match=r"no memory for answer\.mp4") as caught:
-        predict_upload(model, recording.read_bytes(), "answer.mp4", Watch(lambda: True), max_mb=10)
+        predict_upload(model, uploaded(recording), Watch(lambda: True), max_mb=10)
     assert not isinstance(caught.value, MediaError)
 
 
@@ -76,9 +80,9 @@ def test_work_that_is_cancelled_ends_as_cancelled(model: LoadedModel, recording:
     watch = Watch(lambda: True)
     watch.cancel()
     with pytest.raises(CancelledError):
-        predict_upload(model, recording.read_bytes(), "answer.mp4", watch, max_mb=10)
+        predict_upload(model, uploaded(recording), watch, max_mb=10)
     with pytest.raises(CancelledError):
-        preview_upload(recording.read_bytes(), "answer.mp4", watch, max_mb=10)
+        preview_upload(uploaded(recording), watch, max_mb=10)
 
 
 def test_timings_are_told_in_words() -> None:
