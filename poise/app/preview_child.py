@@ -22,7 +22,7 @@ import numpy as np
 from av.audio.resampler import AudioResampler
 from av.container import InputContainer
 
-from poise.errors import PoiseError
+from poise.errors import MediaError, PoiseError
 from poise.extract.media.heartbeat import listen
 from poise.extract.media.opening import open_media
 from poise.extract.media.probe import Probe, frame_pts, packets, probe
@@ -111,11 +111,14 @@ def write_preview(found: Probe, target: Path) -> str:
 
     Raises
     ------
-    ValueError
-        The picture is too large.
+    MediaError
+        The picture is too large, or nothing of the recording can be decoded.
     """
     if found.video and found.video.width * found.video.height > _MAX_PIXELS:
-        raise ValueError(f"the picture has {found.video.width} x {found.video.height} pixels")
+        raise MediaError(
+            f"The picture of {found.path} has {found.video.width} x {found.video.height} pixels, too many for a "
+            "preview. Send a smaller one."
+        )
     total_s = min(found.duration_s, MAX_S)
     with (
         closing(open_media(found.path)) as source,
@@ -132,6 +135,8 @@ def write_preview(found: Probe, target: Path) -> str:
                 _say(done_s=time_s, total_s=total_s)
         for track in tracks.values():
             track.end()
+    if not target.exists():
+        raise MediaError(f"Nothing of {found.path} can be decoded, so there is no preview.")
     return f"{_SMALLER} It holds the first {MAX_S / 60:.0f} minutes." if found.duration_s > MAX_S else _SMALLER
 
 

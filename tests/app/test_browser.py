@@ -215,7 +215,7 @@ def test_a_page_that_is_loaded_anew_begins_anew(
     """Also in the middle of a prediction; what was being done is ended and what lay on the disk is gone."""
     visitor.load_model(model_file)
     visitor.send(recording)
-    visitor.page.get_by_role("button", name="Cancel").or_(visitor.page.locator(".levels")).first.wait_for()
+    visitor.page.locator(".st-key-cancel-prediction, .levels").first.wait_for()
     visitor.page.reload()
     visitor.page.get_by_text("No model is loaded").wait_for()
     visitor.load_model(model_file)

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -14,7 +15,7 @@ from poise.app.preview import Preview, make_preview
 from poise.app.preview_child import MAX_FPS, SHORT_SIDE, find_mime, write_preview
 from poise.errors import CancelledError, DecoderDiedError, MediaError
 from poise.extract.media.probe import probe
-from tests.media import cut_off, grey, write_video
+from tests.media import cut_off, grey, remux, write_video
 
 
 def always() -> Watch:
@@ -128,7 +129,18 @@ def test_a_picture_of_absurd_size_is_not_made_into_a_preview(tmp_path: Path, mon
     """Its size is looked at before anything of it is decoded."""
     path = write_video(tmp_path / "a.mkv", seconds=0.2)
     monkeypatch.setattr("poise.app.preview_child._MAX_PIXELS", 10)
-    with pytest.raises(ValueError, match="96 x 64 pixels"):
+    with pytest.raises(MediaError, match=r"a\.mkv has 96 x 64 pixels"):
+        write_preview(probe(path), tmp_path / "made.mp4")
+
+
+def test_a_recording_of_which_nothing_can_be_decoded_has_no_preview(tmp_path: Path) -> None:
+    """Its packets are there, but none of them is a picture."""
+
+    def spoil(_number: int, packet: Any) -> None:
+        packet.update(b"\0" * packet.size)
+
+    path = remux(write_video(tmp_path / "a.mkv", seconds=0.5, sound=None, codec="mpeg4"), tmp_path / "b.mkv", spoil)
+    with pytest.raises(MediaError, match=r"Nothing of .*b\.mkv can be decoded"):
         write_preview(probe(path), tmp_path / "made.mp4")
 
 
