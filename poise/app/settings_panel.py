@@ -11,6 +11,7 @@ from poise.app.models import MAX_MODEL_MB, LoadedModel, read_model_file
 from poise.app.session import Visit, models, presence, settings
 from poise.app.wording import plain, show_name, tell
 
+_RELOAD_HELP = "Read the same file again, as after it was trained anew."
 _TRUST = "I trust whoever made this file: let it run code on the server"
 _TRUST_HELP = (
     "Older models may be pickled Python objects. To load one is to run whatever program its maker put in, on the "
@@ -35,6 +36,8 @@ def show_settings(visit: Visit) -> None:
         trust = _ask_trust()
         if settings().allow_paths:
             _show_path(visit, trust_pickle=trust)
+        elif settings().model and st.button("Reload", icon=":material/refresh:", help=_RELOAD_HELP):
+            _begin(visit, lambda: read_model_file(settings().model), settings().model, trust_pickle=trust)
         _show_upload(visit, trust_pickle=trust)
         if visit.complaint:
             st.error(plain(visit.complaint), icon=":material/error:")
@@ -71,7 +74,7 @@ def _show_path(visit: Visit, *, trust_pickle: bool) -> None:
                 "Reload",
                 icon=":material/refresh:",
                 disabled=not visit.path,
-                help="Read the same file again, as after it was trained anew.",
+                help=_RELOAD_HELP,
             )
     given = path.strip() if load else visit.path
     if load and not given:

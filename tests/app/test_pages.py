@@ -181,7 +181,12 @@ def test_visitors_name_no_paths_where_the_server_does_not_let_them(open_app: Ope
     """The first model is loaded all the same; a study's folder is not asked for either."""
     at = open_app(model=str(model_file), allow_paths=False)
     assert "model-path" not in [one.key for one in at.text_input]
-    assert visit_of(at).model is not None
+    first = visit_of(at).model
+    assert first is not None
+    button(at, "Reload").click().run()
+    settle(at)
+    assert visit_of(at).model is not first
+    assert visit_of(at).model.predictor is first.predictor
     at = open_app("study", allow_paths=False)
     assert not at.text_input
     assert "without a study" in said(at.info)
