@@ -67,7 +67,7 @@ def tell(error: BaseException, names: Mapping[str, str]) -> str:
         Private paths, and what is shown in place of each.
     """
     said = str(error) if isinstance(error, PoiseError) else f"Something went wrong: {describe_error(error)}."
-    text = " ".join([said, *getattr(error, "__notes__", ())])
+    text = "\n".join([said, *getattr(error, "__notes__", ())])
     for path in sorted(names, key=len, reverse=True):
         text = text.replace(path, names[path])
     return readable(text, _LONGEST)

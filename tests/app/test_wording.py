@@ -62,7 +62,7 @@ def test_errors_name_what_a_visitor_knows() -> None:
     error = MediaError("/tmp/poise-upload-x/abc.mp4 is cut off.")
     error.add_note("Send it again.")
     names = {"/tmp/poise-upload-x": "the server", "/tmp/poise-upload-x/abc.mp4": "answer.mp4"}
-    assert tell(error, names) == "answer.mp4 is cut off. Send it again."
+    assert tell(error, names) == "answer.mp4 is cut off.\nSend it again."
     assert tell(KeyError("x"), {}) == "Something went wrong: KeyError: 'x'."
 
 
