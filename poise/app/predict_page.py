@@ -98,7 +98,7 @@ def _take_away(visit: Visit) -> None:
 def _show_open(visit: Visit) -> None:
     """Which recording is open although none stands in the field, after the other page was open."""
     if visit.recording is None:
-        st.caption("It is kept in memory while this page is open, and is never stored.")
+        st.caption("Only you see it, and it is deleted after you have left.")
         return
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown(f"**{plain(show_name(visit.recording.name))}** is open.", width="content")
