@@ -18,7 +18,7 @@ test: $(READY)  ## lint, types and the fast tests
 	$(PYTEST)
 
 test-slow: $(READY)  ## the long trials too
-	$(PYTEST) -m slow
+	$(BIN)/python -m pytest -m slow
 
 format: $(READY)
 	$(BIN)/ruff check --fix .
