@@ -88,5 +88,6 @@ def test_choosing_the_epoch_on_the_scored_fold_finds_something_in_noise():
         right = np.stack([predict(name) for name in tried])  # (n_tried, n_recordings)
         best.append(sum(right[:, fold.test].sum(axis=1).max() for fold in folds) / len(manifest))
         honest.append(predict("mean/mid/softmax:n_seeds=1").mean())
-    assert 0.42 < np.mean(best) < 0.50
+    assert 0.40 < np.mean(best) < 0.50
     assert 0.27 < np.mean(honest) < 0.39
+    assert np.mean(best) > np.mean(honest) + 0.06
