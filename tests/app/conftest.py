@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +11,14 @@ import pytest
 
 from poise.serve import read_bundle, write_bundle
 from tests.app.trained import SUPPORTED, make_model
+
+
+@pytest.fixture(autouse=True)
+def own_main() -> Iterator[None]:
+    """A page that runs in this process takes the place of its main module, which processes spawned later would run."""
+    main, path = sys.modules["__main__"], list(sys.path)
+    yield
+    sys.modules["__main__"], sys.path[:] = main, path
 
 
 @pytest.fixture(scope="session")
