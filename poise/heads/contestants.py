@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from poise.errors import StrategyError
 from poise.heads.baselines import make_baselines
 from poise.heads.fusion import available_fusions, modalities_of
 from poise.heads.splits import Fold, Protocol, bound_groups
@@ -56,12 +56,12 @@ class Contest:
         strategy = Strategy(pooling="mean", fusion="video", head="cumulative")
         return self._validate(strategy, _durations(self.bags), protocol, folds, on_fold)
 
-    def validate_weight_free(self, protocol: Protocol, folds: Sequence[Fold], on_fold: Step | None = None) -> OutOfFold:
-        """Out-of-fold predictions by ridge regression on the weight-free features."""
-        if self.weight_free is None:
-            raise StrategyError("There are no weight-free features. Give them to the contest.")
-        strategy = Strategy(pooling="mean", fusion=available_fusions(self.weight_free)[0], head="ridge")
-        return self._validate(strategy, self.weight_free, protocol, folds, on_fold)
+    def validate_ridge(
+        self, features: Bags, protocol: Protocol, folds: Sequence[Fold], on_fold: Step | None = None
+    ) -> OutOfFold:
+        """Out-of-fold predictions by ridge regression on other features of the same recordings."""
+        strategy = Strategy(pooling="mean", fusion=available_fusions(features)[0], head="ridge")
+        return self._validate(strategy, features, protocol, folds, on_fold)
 
     def validate_baseline(self, predict: PredictFold, folds: Sequence[Fold], on_fold: Step | None = None) -> OutOfFold:
         """Out-of-fold predictions of something that sees no features."""
@@ -128,7 +128,8 @@ def gather_contestants(
     ]
     found.append(Contestant(name=DURATION, baseline=True, validate=contest.validate_duration))
     if contest.weight_free is not None:
-        found.append(Contestant(name=WEIGHT_FREE, baseline=True, validate=contest.validate_weight_free))
+        ridge = partial(contest.validate_ridge, contest.weight_free)
+        found.append(Contestant(name=WEIGHT_FREE, baseline=True, validate=ridge))
     baseline = baseline_strategy(contest.bags, strategies)
     found += [
         Contestant(

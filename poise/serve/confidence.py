@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from poise.errors import BundleError
 from poise.heads.compare import Comparison
 from poise.heads.statistics.conformal import calibrate_sets, groups_needed, predict_sets
+from poise.serve.values import is_number
 
 LEVEL = 0.8
 """How often a set is to hold the true level. To promise 9 in 10 takes 9 speakers, and some 20 before sets get small."""
@@ -122,4 +123,4 @@ def read_confidence(training: Mapping[str, Any]) -> Confidence | None:
 
 
 def _is_share(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
+    return is_number(value) and 0 <= value <= 1

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from poise.errors import BundleError
 from poise.heads.scaling import Standardiser
 from poise.heads.state import part_of
+from poise.serve.values import is_number
 from poise.store.bags import Bags, ModalityBags
 
 MARGIN = 1.25
@@ -142,8 +143,8 @@ def read_ranges(
 
 
 def _read_radius(name: str, said: Any) -> float:
-    radius = said.get("radius") if isinstance(said, Mapping) else None
-    if isinstance(radius, bool) or not isinstance(radius, int | float) or not 0 < radius <= LARGEST_RADIUS:
+    radius: Any = said.get("radius") if isinstance(said, Mapping) else None
+    if not is_number(radius) or not 0 < radius <= LARGEST_RADIUS:
         raise BundleError(
             f"The model's training.feature_range.{name} is {said!r:.80}, expected a radius above 0 and at most "
             f"{LARGEST_RADIUS:g}. Train it again."

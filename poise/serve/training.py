@@ -106,10 +106,11 @@ def train(
         progress=progress,
     )
     rows = np.flatnonzero(usable(bags, strategy.fusion))
-    model.fit(bags[rows], manifest.labels[rows], groups=harshest_groups(manifest, bags.keys)[rows])
+    used, groups = bags[rows], harshest_groups(manifest, bags.keys)[rows]
+    model.fit(used, manifest.labels[rows], groups=groups)
     speakers = manifest.speakers
     state = model.export_state()
-    ranges, arrays = learn_ranges(_needed(bags[rows], model), harshest_groups(manifest, bags.keys)[rows])
+    ranges, arrays = learn_ranges(_needed(used, model), groups)
     bundle = Bundle(
         label_names=manifest.label_names,
         extraction={modality: specs[modality] for modality in model.modalities_},
@@ -122,7 +123,7 @@ def train(
             "n_copies": int(manifest.is_copy[rows].sum()),
             "n_speakers": len(set(speakers[rows].tolist())) if speakers is not None else None,
             "label_counts": np.bincount(manifest.labels[rows], minlength=manifest.n_classes).tolist(),
-            "digest": training_digest(tuple(bags.keys[row] for row in rows), manifest.labels[rows]),
+            "digest": training_digest(used.keys, manifest.labels[rows]),
             "seed": seed,
             "confidence": calibrate(found, str(strategy)),
             "feature_range": ranges,
