@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,11 +15,17 @@ from tests.app.trained import SUPPORTED, make_model
 
 
 @pytest.fixture(autouse=True)
-def own_main() -> Iterator[None]:
-    """A page that runs in this process takes the place of its main module, which processes spawned later would run."""
+def leave_nothing() -> Iterator[None]:
+    """A page that runs in this process takes the place of its main module, which processes spawned later would run.
+
+    Its models, which stay for the next visitor, are let go of, and their decoding processes with them.
+    """
     main, path = sys.modules["__main__"], list(sys.path)
     yield
     sys.modules["__main__"], sys.path[:] = main, path
+    if "poise.app.session" in sys.modules:
+        sys.modules["poise.app.session"].models.cache_clear()
+    gc.collect()
 
 
 @pytest.fixture(scope="session")
