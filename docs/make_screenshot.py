@@ -4,25 +4,18 @@ Needs the extra `dev` and a Chromium, as of `apt install chromium`. What is seen
 recording that it made of a ninth speaker, and its study.
 """
 
-import shutil
 import sys
 from pathlib import Path
 
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
+
+sys.path.insert(0, str(Path(__file__).parent.parent))  # the tests' browser
 
 from poise.app.server import find_port, running
 from poise.app.settings import AppSettings
+from tests.app.browser import open_browser
 
 DOCS = Path(__file__).parent
-FLAGS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
 RECORDING = "ninth_speaker_moderate.mp4"
 PATIENCE_MS = 180_000
 SETTLED_MS = 1500
@@ -31,16 +24,10 @@ SETTLED_MS = 1500
 def main(demo: Path) -> None:
     """Take all pictures."""
     settings = AppSettings(model=str(demo / "model.zip"), study=str(demo / "study"))
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    with (
-        sync_playwright() as playwright,
-        running(settings, host="127.0.0.1", port=find_port("127.0.0.1", 0)) as server,
-    ):
-        browser = playwright.chromium.launch(executable_path=chromium, args=list(FLAGS))
+    with open_browser() as browser, running(settings, host="127.0.0.1", port=find_port("127.0.0.1", 0)) as server:
         picture(browser, server.url, demo, DOCS / "app.png", width=1200, height=1190)
         picture(browser, server.url, demo, DOCS / "app-phone.png", width=400, height=1290)
         picture_study(browser, server.url, DOCS / "app-study.png")
-        browser.close()
 
 
 def picture(browser: Browser, url: str, demo: Path, out: Path, *, width: int, height: int) -> None:

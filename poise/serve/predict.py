@@ -21,6 +21,7 @@ from poise.extract.parts import EncodedFile
 from poise.extract.turns import Cancelled, Progress
 from poise.extract.workers.source import DecodeLimits, Reading
 from poise.heads.classifier import ClipClassifier
+from poise.heads.fitting import decode
 from poise.serve.bundle import Bundle, read_bundle
 from poise.serve.clips import explain_clips, flag_recording
 from poise.serve.confidence import read_confidence
@@ -194,7 +195,7 @@ class Predictor:
 
     def _say(self, bags: Bags, found: EncodedFile) -> dict[str, Any]:
         proba = self.model.predict_proba(bags)[0]
-        rank = int(np.searchsorted(self.model.classes_, self.model.predict(bags)[0]))
+        rank = int(decode(proba[None], self.model.head)[0])
         likely = self._likely(proba, rank)
         flags = flag_recording(bags, found.modalities, self._ranges)
         judged = judge_recording(flags, likely or (), self._levels)
