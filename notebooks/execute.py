@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -41,7 +42,8 @@ def run_notebook(path: Path, folder: str | Path) -> nbformat.NotebookNode:
     client = NotebookClient(
         notebook, timeout=TIMEOUT_S, kernel_name="python3", resources=resources, record_timing=False
     )
-    client.execute()
+    # figures are shown in the notebook whatever backend the surroundings ask for
+    client.execute(env={name: value for name, value in os.environ.items() if name != "MPLBACKEND"})
     # versions and names of this machine's Python are nobody's business
     notebook.metadata = nbformat.from_dict(METADATA)
     return notebook

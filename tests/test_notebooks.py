@@ -107,9 +107,10 @@ def test_a_path_of_a_machine_is_found() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_a_notebook_runs_from_top_to_bottom(path: Path, tmp_path: Path) -> None:
+def test_a_notebook_runs_from_top_to_bottom(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run afresh in an empty folder, its own checks hold, it shows what it must, and it leaves nothing behind."""
     pytest.importorskip("nbclient")
+    monkeypatch.setenv("MPLBACKEND", "Agg")  # as importing Streamlit does
     notebook = _load_execute().run_notebook(path, tmp_path)
     _check_outputs(notebook, path.stem)
     assert not list(tmp_path.iterdir())
