@@ -33,7 +33,6 @@ def test_show_tells_first_whether_a_model_holds(model: Path) -> None:
     shown = poise("bundle", "show", model)
     assert shown.exit_code == 0, shown.output
     parts = [
-        "Verdict: supported",
         "Supported: it is.",
         "Two speakers are one.",
         "logo:speaker, scored: all",
@@ -54,6 +53,14 @@ def test_show_tells_first_whether_a_model_holds(model: Path) -> None:
     assert places == sorted(places)
 
 
+def test_show_names_a_verdict_that_the_sentence_does_not(model: Path, tmp_path: Path) -> None:
+    """A sentence that says otherwise does not hide it; one that says it is not said twice."""
+    bundle = read_bundle(model)
+    write_bundle(tmp_path / "m.zip", replace(bundle, audit={**bundle.audit, "verdict": "leakage"}))
+    assert "Verdict: leakage. Supported: it is." in poise("bundle", "show", tmp_path / "m.zip").stdout
+    assert "Verdict:" not in poise("bundle", "show", model).stdout
+
+
 def test_show_prints_one_document(model: Path) -> None:
     """With everything in bundle.json, the names of feature sets, shapes of arrays and the card."""
     document = json.loads(poise("bundle", "show", model, "--json").stdout)
@@ -70,7 +77,6 @@ def test_show_says_that_nobody_knows_whether_an_older_bundle_holds(tmp_path: Pat
     """Unknown is no verdict in its favour, and how its features were made is assumed."""
     shown = poise("bundle", "show", old_bundle(tmp_path / "old.zip")).stdout
     for part in (
-        "Verdict: unknown",
         "Unknown: this model was made by older software",
         "There are no figures.",
         "videomae-base, assumed: 768 numbers for each clip, float32",

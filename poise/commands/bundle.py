@@ -75,7 +75,7 @@ def draw_bundle(file: Path, bundle: Bundle) -> None:
     from poise.serve.facts import list_facts, list_limits
 
     screen, document = console(), bundle.to_json()
-    screen.print(f"{file}\n\nVerdict: {bundle.audit['verdict']}\n{bundle.audit['sentence']}")
+    screen.print(f"{file}\n\n{_tell_verdict(bundle)}")
     for warning in bundle.audit["warnings"]:
         screen.print(f"Note: {warning}")
     _draw_validation(bundle)
@@ -87,6 +87,11 @@ def draw_bundle(file: Path, bundle: Bundle) -> None:
     screen.print("")
     for limit in list_limits(document):
         screen.print(limit)
+
+
+def _tell_verdict(bundle: Bundle) -> str:
+    verdict, sentence = str(bundle.audit["verdict"]), str(bundle.audit["sentence"])
+    return sentence if sentence.lower().startswith(verdict) else f"Verdict: {verdict}. {sentence}"
 
 
 def _draw_validation(bundle: Bundle) -> None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
 from poise.store.schema import canonical_json
 
-_PACKAGES = ("poise", "h5py", "numpy", "torch", "transformers", "av", "decord", "librosa")
+_FOR_FEATURES = ("poise", "h5py", "numpy", "torch", "transformers", "av", "decord", "librosa")
+_FOR_HEADS = ("scipy", "scikit-learn", "lightgbm")
 
 
 def new_run_id() -> str:
@@ -37,7 +38,7 @@ def describe_run(*, run: str | None = None, **facts: Any) -> str:
         {
             "run": run or new_run_id(),
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
-            "versions": library_versions(),
+            "versions": _find_versions(_FOR_FEATURES),
             **facts,
         }
     )
@@ -45,8 +46,12 @@ def describe_run(*, run: str | None = None, **facts: Any) -> str:
 
 def library_versions() -> Mapping[str, str]:
     """Versions of the installed packages that features and heads depend on."""
+    return _find_versions((*_FOR_FEATURES, *_FOR_HEADS))
+
+
+def _find_versions(packages: Sequence[str]) -> Mapping[str, str]:
     versions = {}
-    for package in _PACKAGES:
+    for package in packages:
         try:
             versions[package] = version(package)
         except ModuleNotFoundError:
