@@ -8,7 +8,7 @@ import streamlit as st
 
 from poise.app.models import LoadedModel
 from poise.app.wording import plain, show_card
-from poise.heads.report.verdict import RULINGS
+from poise.heads.report.verdict import RULINGS, without_heading
 
 _COLOURS: dict[str, Any] = {"good": "green", "bad": "red", "open": "orange"}
 _NOT_AUDITED = "Not audited: nobody knows whether its figures are real"
@@ -31,14 +31,16 @@ def show_model(model: LoadedModel) -> None:
         st.caption(plain(" < ".join(model.bundle.label_names)), width="content")
     if not supported:
         heading = ruling.heading if ruling else _NOT_AUDITED
-        st.warning(f"**{plain(heading)}.** {plain(_without_head(sentence, verdict))}", icon=":material/warning:")
+        told = without_heading(sentence, ruling.heading if ruling else verdict)
+        st.warning(f"**{plain(heading)}.** {plain(told)}", icon=":material/warning:")
 
 
 def show_model_card(model: LoadedModel) -> None:
     """How the model was validated, in the audit's sentence, and the whole card for who wants it."""
     audit = model.bundle.audit
     if audit.get("verdict") == "supported":
-        st.caption(plain(f"How it was validated: {audit.get('sentence')}"))
+        told = without_heading(str(audit.get("sentence") or ""), "supported")
+        st.caption(plain(f"How it was validated. {told}"))
     with st.expander("Model card", icon=":material/description:"), st.container(key="card"):
         card = model.bundle.card()
         st.markdown(show_card(card))
@@ -50,9 +52,3 @@ def show_model_card(model: LoadedModel) -> None:
             icon=":material/download:",
             on_click="ignore",
         )
-
-
-def _without_head(sentence: str, verdict: str) -> str:
-    """An audit's sentence without the verdict that it begins with, where the heading has said it."""
-    head, _, rest = sentence.partition(": ")
-    return f"{rest[:1].upper()}{rest[1:]}" if rest and head.lower() == verdict.lower() else sentence

@@ -77,10 +77,26 @@ def show_verdict(study: Study) -> Section:
 
 
 def _sentence(audit: Mapping[str, Any]) -> str:
-    """The audit's sentence without the verdict that it begins with: the heading says it."""
-    head, _, rest = audit["sentence"].partition(": ")
-    said = head.lower() == audit["verdict"].lower() and audit["verdict"] in RULINGS and bool(rest)
-    return f"{rest[:1].upper()}{rest[1:]}" if said else audit["sentence"]
+    ruling = RULINGS.get(audit["verdict"])
+    return without_heading(audit["sentence"], ruling.heading) if ruling else str(audit["sentence"])
+
+
+def without_heading(sentence: str, heading: str) -> str:
+    """An audit's sentence without the verdict that it begins with, where the heading says it.
+
+    Parameters
+    ----------
+    sentence : str
+        As ``Leakage: random folds say …``.
+    heading : str
+        What is shown above it: a verdict, or what begins with one.
+
+    >>> without_heading("No evidence: on speakers it has not heard …", "No evidence: not clearly better than chance")
+    'On speakers it has not heard …'
+    """
+    head, _, rest = sentence.partition(": ")
+    said = head.lower() == heading.partition(": ")[0].lower()
+    return f"{rest[:1].upper()}{rest[1:]}" if rest and said else sentence
 
 
 def _facts(study: Study) -> list[tuple[str, str, str]]:
