@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from poise.cli import app
+from poise.serve import read_bundle
 from poise.store import FeatureStore
 from tests.media import tone, write_video
 from tests.store.features import make_features, make_key, make_spec
@@ -215,6 +217,19 @@ def test_the_leaderboard_is_a_table(study: Path) -> None:
     assert "mean/video/logistic" in shown
     assert "[majority]" in shown
     assert "bootstrap\nover speakers" in shown
+
+
+def test_compare_ends_with_the_command_that_trains_the_best_one(study: Path, tmp_path: Path) -> None:
+    """It can be run as it stands, and the model's p counts all that were tried."""
+    tried = ["--strategy", "mean/video/ridge", "--strategy", "mean/early/logistic"]
+    shown = poise("compare", *arguments_of(study), *tried, "--cv", "logo:speaker").stdout
+    told = shlex.split(shown[shown.index("To train the best one") :].replace("\n", " ").partition(": ")[2])
+    assert told[:2] == ["poise", "train"]
+    assert told[-4:] == ["--tried", "2", "--out", "model.zip"]
+    trained = poise(*told[1:-1], tmp_path / "model.zip")
+    assert trained.exit_code == 0, trained.output
+    assert "corrected for 2 strategies tried" in read_bundle(tmp_path / "model.zip").audit["sentence"]
+    assert "corrected for 9 strategies tried" in poise("audit", *arguments_of(study), "--tried", 9).stdout
 
 
 def test_store_show_says_where_numbers_come_from(study: Path) -> None:

@@ -16,6 +16,7 @@ from poise.commands.terminal import (
     RootOption,
     SeedOption,
     StoreOption,
+    TriedOption,
     VideoSetOption,
     console,
     load_features,
@@ -52,6 +53,7 @@ def audit_command(
             help="What is audited, as attention/early/corn:hidden=64. Default: mean/…/cumulative on all there is.",
         ),
     ] = None,
+    tried: TriedOption = 1,
     permutations: Annotated[
         int, typer.Option("--permutations", metavar="N", min=0, help="Deals of the permutation test; 0 for none.")
     ] = 1000,
@@ -69,7 +71,15 @@ def audit_command(
     chosen = Strategy.parse(strategy) if strategy is not None else None
     recordings, bags, _ = load_features(manifest, store, root=root, labels=labels, video=video, audio=audio)
     with fit_bar() as progress:
-        found = audit(bags, recordings, strategy=chosen, n_permutations=permutations, seed=seed, progress=progress)
+        found = audit(
+            bags,
+            recordings,
+            strategy=chosen,
+            n_permutations=permutations,
+            n_tried=tried,
+            seed=seed,
+            progress=progress,
+        )
     for warning in found.warnings:
         note(f"Note: {warning}")
     if as_json:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -30,7 +31,6 @@ from poise.commands.terminal import (
 
 if TYPE_CHECKING:
     from poise.heads import Protocol, Strategy
-    from poise.manifest import Manifest
     from poise.store import Bags
 
 DEFAULT_POOLINGS = "mean,mean-std,attention"
@@ -112,7 +112,7 @@ def compare_command(
     A strategy is pooling × fusion × head on the stored features; all are scored on identical folds.
     """
     from poise.heads import compare, write_study
-    from poise.heads.study import check_folder
+    from poise.heads.study import check_folder, describe_study
 
     refuse_parts_of(strategy, pool, None if fusion == "auto" else fusion, head)
     if out is not None:
@@ -134,7 +134,7 @@ def compare_command(
             in_depth=out is not None,
             progress=progress,
         )
-    settings = describe_run(manifest, store, recordings, specs)
+    settings = describe_study(["poise", *sys.argv[1:]], manifest, store, recordings, specs)
     study = str(write_study(out, found, settings=settings)) if out is not None else None
     told = [*found.warnings, *(found.audit.warnings if found.audit else [])]
     for warning in dict.fromkeys(told):
@@ -149,29 +149,20 @@ def compare_command(
     draw_differences(found)
     if study:
         console().print(f"Study written to {study}")
+    if found.audit is not None:
+        options = {"store": store, "root": root, "labels": labels, "video": video, "audio": audio}
+        command = _how_to_train(found.audit.evidence["strategy"], strategies, options, manifest)
+        console().print(f"\nTo train the best one of the hardest test: {shlex.join(command)}")
 
 
-def describe_run(
-    manifest: Path, store: Path, recordings: Manifest, specs: Mapping[str, Mapping[str, Any]]
-) -> dict[str, Any]:
-    """What is needed to do the same again: the command, the features and the versions."""
-    from datetime import UTC, datetime
-
-    from poise.store.runs import library_versions
-    from poise.store.schema import set_name
-
-    people = recordings.speakers
-    return {
-        "command": ["poise", *sys.argv[1:]],
-        "manifest": str(manifest),
-        "store": str(store),
-        "n_recordings": len(recordings),
-        "n_copies": int(recordings.is_copy.sum()),
-        "n_speakers": len(set(people.tolist())) if people is not None else None,
-        "feature_sets": [set_name(spec) for spec in specs.values()],
-        "versions": library_versions(),
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
+def _how_to_train(
+    leader: str, strategies: Sequence[Strategy], options: Mapping[str, object], manifest: Path
+) -> list[str]:
+    """The command that trains the leader, with how many its figures must be corrected for."""
+    given = [part for name, value in options.items() if value is not None for part in (f"--{name}", str(value))]
+    n_tried = len(set(strategies))
+    tried = ["--tried", str(n_tried)] if n_tried > 1 else []
+    return ["poise", "train", str(manifest), *given, "--strategy", leader, *tried, "--out", "model.zip"]
 
 
 def parse_protocols(texts: list[str] | None) -> list[Protocol] | None:

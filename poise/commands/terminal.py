@@ -52,6 +52,12 @@ AudioSetOption = Annotated[
     str | None,
     typer.Option("--audio", metavar="NAME", help="Audio feature set, or none. Default: the only one in the store."),
 ]
+TriedOption = Annotated[
+    int,
+    typer.Option(
+        "--tried", metavar="N", min=1, help="Strategies of which this one was picked; the audit's p is corrected for N."
+    ),
+]
 SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Seed of folds and training.")]
 DeviceOption = Annotated[str, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda or cuda:N.")]
 TrustPickleOption = Annotated[

@@ -18,6 +18,7 @@ from poise.commands.terminal import (
     RootOption,
     SeedOption,
     StoreOption,
+    TriedOption,
     VideoSetOption,
     console,
     load_features,
@@ -71,6 +72,7 @@ def train_command(
         str | None,
         typer.Option("--strategy", metavar="SPEC", help="In place of the three, as mean/early/corn:hidden=64."),
     ] = None,
+    tried: TriedOption = 1,
     cv: CvOption = None,
     score: ScoreOption = "auto",
     repeats: RepeatsOption = 1,
@@ -99,6 +101,7 @@ def train_command(
             protocols=protocols,
             score=score,
             repeats=repeats,
+            n_tried=tried,
             seed=seed,
             progress=progress,
         )

@@ -27,7 +27,7 @@ from poise.heads.report.page import write_report
 from poise.heads.report.reading import read_study
 from poise.heads.splits import Protocol
 from poise.heads.strategy import Strategy
-from poise.heads.study import write_study
+from poise.heads.study import describe_study, write_study
 from poise.manifest import Manifest, read_manifest
 from poise.serve.predict import Predictor
 from poise.serve.prediction import Prediction
@@ -46,6 +46,7 @@ STRATEGIES = (
 )
 SHIPPED = "mean/early/cumulative"
 BY_SPEAKER = "logo:speaker"
+PROTOCOLS = ("stratified:5", BY_SPEAKER)
 N_SHUFFLES = 10
 
 Say = Callable[[str], None]
@@ -155,7 +156,13 @@ def run(folder: Path, *, seed: int = 0, say: Say = lambda _: None) -> Findings:
     say("Comparing strategies under random folds and by speaker; asking whether the figures are real.")
     bags = store.load(manifest, video="motion", audio="prosody")
     comparison = _compare(bags, manifest, STRATEGIES, seed, in_depth=True)
-    write_study(folder / "study", comparison)
+    specs = {
+        index.spec["modality"]: index.spec
+        for index in store.indexes()
+        if index.name in set(report.feature_sets.values())
+    }
+    settings = describe_study(_compare_command(folder, seed), table, folder / "features", manifest, specs)
+    write_study(folder / "study", comparison, settings=settings)
     write_report(folder / "report.html", read_study(folder / "study"))
     nothing = store.load(manifest, video="videomae-random", audio="wavlm-random")
     random = _compare(nothing, manifest, (SHIPPED,), seed, weight_free=bags)
@@ -165,12 +172,15 @@ def run(folder: Path, *, seed: int = 0, say: Say = lambda _: None) -> Findings:
     clock.lap("shuffled labels")
 
     say("Training on everything, and predicting a ninth speaker.")
-    specs = {
-        index.spec["modality"]: index.spec
-        for index in store.indexes()
-        if index.name in set(report.feature_sets.values())
-    }
-    train(bags, manifest, specs, folder / "model.zip", strategy=Strategy.parse(SHIPPED), seed=seed)
+    train(
+        bags,
+        manifest,
+        specs,
+        folder / "model.zip",
+        strategy=Strategy.parse(SHIPPED),
+        n_tried=len(STRATEGIES),
+        seed=seed,
+    )
     clock.lap("train")
     predictor = Predictor.from_bundle(folder / "model.zip")
     predictions = {label: predictor.predict(path) for label, path in held_out.items()}
@@ -221,6 +231,27 @@ def _extract_random(folder: Path, manifest: Manifest, store: FeatureStore) -> No
     extract(manifest, store, video=str(video), audio=str(audio), clips=CLIPS)
 
 
+def _compare_command(folder: Path, seed: int) -> list[str]:
+    """The command that makes the demo's study."""
+    features = ["--labels", ",".join(LABELS), "--video", "motion", "--audio", "prosody"]
+    tried = [part for text in STRATEGIES for part in ("--strategy", text)]
+    folds = [part for text in PROTOCOLS for part in ("--cv", text)]
+    return [
+        "poise",
+        "compare",
+        str(folder / "interviews" / "manifest.csv"),
+        "--store",
+        str(folder / "features"),
+        *features,
+        *tried,
+        *folds,
+        "--seed",
+        str(seed),
+        "--out",
+        str(folder / "study"),
+    ]
+
+
 def _compare(
     bags: Bags,
     manifest: Manifest,
@@ -234,7 +265,7 @@ def _compare(
         bags,
         manifest,
         strategies=[Strategy.parse(text) for text in strategies],
-        protocols=[Protocol.parse("stratified:5"), Protocol.parse(BY_SPEAKER)],
+        protocols=[Protocol.parse(text) for text in PROTOCOLS],
         seed=seed,
         weight_free=weight_free,
         in_depth=in_depth,

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from poise.errors import SplitError, StrategyError
 from poise.heads.attention import learns_attention, look_back
 from poise.heads.audit.audit import audit
-from poise.heads.cautions import find_cautions
+from poise.heads.cautions import find_cautions, tell_left_out
 from poise.heads.comparison import Comparison
 from poise.heads.contestants import Contest, Contestant, baseline_strategy, columns_of, gather_contestants
 from poise.heads.curve import count_fits, draw_curves
@@ -52,6 +52,7 @@ def compare(
     seed: int = 0,
     weight_free: Bags | None = None,
     with_audit: bool = True,
+    n_tried: int = 1,
     in_depth: bool = False,
     progress: Progress | None = None,
 ) -> Comparison:
@@ -78,6 +79,8 @@ def compare(
         recording that is compared has them.
     with_audit : bool
         Also ask whether the figures of the leader under the hardest protocol are real.
+    n_tried : int
+        Strategies that were tried in all, if more than are compared here: the audit's p is corrected for them.
     in_depth : bool
         Also draw learning curves and keep where attention looked, which takes about a hundred fits of the leader.
     progress : callable, optional
@@ -97,7 +100,7 @@ def compare(
     _check_asked(bags, manifest, strategies, score, repeats, seed)
     strategies = list(dict.fromkeys(strategies))
     baseline = baseline_strategy(bags, strategies)
-    rows, warnings = _usable_rows(bags, [*strategies, baseline])
+    rows, warnings = _usable_rows(bags, manifest, [*strategies, baseline])
     scored = "all" if score == "all" or not manifest.is_copy.any() else "originals"
     keep = rows[~manifest.is_copy[rows]] if scored == "originals" else rows
     if not len(keep):
@@ -159,7 +162,7 @@ def compare(
             strategy=ranked[0],
             rows=rows,
             known={str(protocol): predictions[str(ranked[0]), str(protocol)] for protocol in folds},
-            n_tried=len(strategies),
+            n_tried=max(n_tried, len(strategies)),
             seed=seed,
             progress=progress,
         )
@@ -247,7 +250,7 @@ def _on_centering(strategies: Sequence[Strategy]) -> list[str]:
     ]
 
 
-def _usable_rows(bags: Bags, strategies: Sequence[Strategy]) -> tuple[NDArray[np.int64], list[str]]:
+def _usable_rows(bags: Bags, manifest: Manifest, strategies: Sequence[Strategy]) -> tuple[NDArray[np.int64], list[str]]:
     """Rows that have what every strategy needs, and a warning if some have not."""
     fusions = sorted({strategy.fusion for strategy in strategies})
     have = np.logical_and.reduce([usable(bags, fusion) for fusion in fusions])
@@ -255,17 +258,13 @@ def _usable_rows(bags: Bags, strategies: Sequence[Strategy]) -> tuple[NDArray[np
     if len(rows) == len(bags):
         return rows, []
     names = sorted({name for fusion in fusions for name in modalities_of(fusion, bags)})
-    lacking = [f"{np.count_nonzero(~bags.modalities[name].present)} lack {name}" for name in names]
-    left = f"{len(bags) - len(rows)} of {len(bags)} recordings"
     if not len(rows):
+        lacking = [f"{np.count_nonzero(~bags.modalities[name].present)} lack {name}" for name in names]
         raise StrategyError(
             f"No recording has everything that the strategies need: of {len(bags)} recordings {', '.join(lacking)}. "
             "Extract the modality, or use --fusion video or --fusion audio."
         )
-    return rows, [
-        f"{left} are left out of the whole comparison, so that all strategies are scored on the same ones: "
-        f"{', '.join(lacking)}. To use them, choose a --fusion that they have."
-    ]
+    return rows, [tell_left_out(bags, manifest, rows, names)]
 
 
 def _rank(

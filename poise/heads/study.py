@@ -7,13 +7,17 @@ import io
 import json
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from poise.errors import OutputError
 from poise.heads.comparison import Comparison
 from poise.heads.splits import hash_folds
+from poise.manifest import Manifest
+from poise.store.runs import library_versions
+from poise.store.schema import Spec, set_name
 from poise.table import replace_text
 
 FILES = ("splits.json", "predictions.csv", "attention.csv", "leaderboard.csv", "leaderboard.json")
@@ -59,6 +63,44 @@ def write_study(
     except OSError as error:
         raise OutputError(f"The study cannot be written to {path}: {error.strerror}. Choose another --out.") from error
     return path
+
+
+def describe_study(
+    command: Sequence[str],
+    manifest: str | os.PathLike[str],
+    store: str | os.PathLike[str],
+    recordings: Manifest,
+    specs: Mapping[str, Spec],
+) -> dict[str, Any]:
+    """What is needed to make a study again: the ``settings`` of :func:`write_study`.
+
+    Parameters
+    ----------
+    command : sequence of str
+        That makes it.
+    manifest, store : path
+        As the command names them.
+    recordings : Manifest
+    specs : mapping of str to mapping
+        Spec of the feature set of each modality.
+
+    Returns
+    -------
+    dict
+        JSON values.
+    """
+    people = recordings.speakers
+    return {
+        "command": list(command),
+        "manifest": os.fspath(manifest),
+        "store": os.fspath(store),
+        "n_recordings": len(recordings),
+        "n_copies": int(recordings.is_copy.sum()),
+        "n_speakers": len(set(people.tolist())) if people is not None else None,
+        "feature_sets": [set_name(spec) for spec in specs.values()],
+        "versions": dict(library_versions()),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
 
 
 def check_folder(path: Path) -> None:

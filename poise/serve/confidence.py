@@ -15,11 +15,8 @@ from numpy.typing import NDArray
 
 from poise.errors import BundleError
 from poise.heads.compare import Comparison
-from poise.heads.statistics.conformal import calibrate_sets, groups_needed, predict_sets
+from poise.heads.statistics.conformal import LEVEL, calibrate_sets, groups_needed, predict_sets
 from poise.serve.values import is_number
-
-LEVEL = 0.8
-"""How often a set is to hold the true level. To promise 9 in 10 takes 9 speakers, and some 20 before sets get small."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -59,6 +59,7 @@ def train(
     protocols: Sequence[Protocol] | None = None,
     score: Literal["auto", "originals", "all"] = "auto",
     repeats: int = 1,
+    n_tried: int = 1,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Training:
@@ -76,7 +77,7 @@ def train(
         The bundle to write.
     strategy : Strategy
         What to train.
-    protocols, score, repeats, seed, progress
+    protocols, score, repeats, n_tried, seed, progress
         As in :func:`poise.heads.compare.compare`.
 
     Returns
@@ -102,6 +103,7 @@ def train(
         protocols=protocols,
         score=score,
         repeats=repeats,
+        n_tried=n_tried,
         seed=seed,
         progress=progress,
     )

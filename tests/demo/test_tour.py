@@ -4,9 +4,12 @@ import json
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from poise.cli import app
 from poise.demo.tour import BY_SPEAKER, MARKER, SHIPPED, run
 from poise.errors import OutputError
+from poise.serve import read_bundle
 from poise.store import FeatureStore
 
 
@@ -33,6 +36,17 @@ def test_the_demo_finds_the_signal_and_the_controls_find_none(tmp_path: Path) ->
     assert names == {"motion", "prosody", "videomae-random", "wavlm-random"}
     assert FeatureStore.open(tmp_path / "demo" / "features").verify().ok
     json.dumps(found.to_json(), allow_nan=False)
+    study = json.loads((tmp_path / "demo" / "study" / "leaderboard.json").read_text())
+    *command, out = study["settings"]["command"]
+    assert out == str(tmp_path / "demo" / "study")
+    again = CliRunner().invoke(app, [*command[1:], str(tmp_path / "again")])
+    assert again.exit_code == 0, again.output
+    made = json.loads((tmp_path / "again" / "leaderboard.json").read_text())
+    figures = [
+        [(row["strategy"], row["protocol"], row["metrics"]) for row in one["leaderboard"]] for one in (study, made)
+    ]
+    assert figures[0] == figures[1]
+    assert "corrected for 5 strategies tried" in read_bundle(tmp_path / "demo" / "model.zip").audit["sentence"]
 
 
 def test_the_demo_leaves_other_folders_alone(tmp_path: Path) -> None:

@@ -35,7 +35,8 @@ def test_folds_that_mix_speakers_are_named(manifest: Manifest) -> None:
     """No speaker column, an empty cell, or random folds alone: each says that figures flatter."""
     without = replace(manifest, speakers=None, extra={"speeker": ("a",) * len(manifest)})
     (caution,) = find_cautions(without, keys_of(manifest), [RANDOM])
-    assert "no column 'speaker' (it has: speeker)" in caution
+    assert "no column 'speaker': recordings of one person" in caution
+    assert "Add a column 'speaker' that says who speaks, or rename the one that says it (speeker)" in caution
     assert "the figures flatter" in caution
     speakers = manifest.speakers.copy()  # type: ignore[union-attr]
     speakers[3] = ""
@@ -43,6 +44,13 @@ def test_folds_that_mix_speakers_are_named(manifest: Manifest) -> None:
     assert f"No speaker is given in {manifest.line(3)}" in caution
     (caution,) = find_cautions(manifest, keys_of(manifest), [RANDOM])
     assert "No protocol keeps speakers together" in caution
+
+
+def test_a_level_that_no_recording_has_is_named(manifest: Manifest) -> None:
+    """Its probability of 0 says nothing of the recordings."""
+    more = replace(manifest, label_names=(*manifest.label_names, "very high"))
+    (caution,) = find_cautions(more, keys_of(manifest), [BY_SPEAKER])
+    assert caution.startswith("No recording has the level 'very high': nothing is learnt of it")
 
 
 def test_an_incomplete_speaker_column_has_no_default_protocol(manifest: Manifest) -> None:

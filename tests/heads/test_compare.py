@@ -115,7 +115,8 @@ def test_recordings_that_a_strategy_cannot_use_are_left_out_for_all():
     found = compare(partial, manifest, strategies=STRATEGIES, protocols=PROTOCOLS)
     assert {row.n for row in found.rows} == {38}
     assert "2 of 40 recordings are left out" in found.warnings[0]
-    assert "2 lack audio" in found.warnings[0]
+    assert f"({manifest.paths[3]}, {manifest.paths[8]})" in found.warnings[0]
+    assert found.warnings[0].endswith("2 lack audio. To use them, choose a --fusion that they have.")
     alone = compare(partial, manifest, strategies=STRATEGIES[1:], protocols=PROTOCOLS[:1])
     assert {row.n for row in alone.rows} == {40}
     assert [text for text in alone.warnings if "left out" in text] == []

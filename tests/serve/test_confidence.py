@@ -8,8 +8,8 @@ import pytest
 from poise.errors import BundleError
 from poise.heads import Strategy, compare
 from poise.heads.splits import Protocol
-from poise.heads.statistics.conformal import calibrate_sets
-from poise.serve.confidence import LEVEL, Confidence, calibrate, read_confidence
+from poise.heads.statistics.conformal import LEVEL, calibrate_sets
+from poise.serve.confidence import Confidence, calibrate, read_confidence
 from tests.heads.recordings import make_recordings
 
 STRATEGY = "mean/early/cumulative:alpha=1"

@@ -6,7 +6,7 @@ Each question has a module of its own; here they are asked, and the answers gath
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -23,9 +23,9 @@ from poise.heads.audit.readings import hardest_of, read_case
 from poise.heads.audit.rungs import Rung, read_rungs
 from poise.heads.audit.tables import tabulate_copies, tabulate_groups
 from poise.heads.audit.verdict import Verdict, decide
-from poise.heads.cautions import find_cautions
+from poise.heads.cautions import find_cautions, tell_left_out
 from poise.heads.contestants import Contest, columns_of
-from poise.heads.fusion import available_fusions, usable
+from poise.heads.fusion import available_fusions, modalities_of, usable
 from poise.heads.progress import Progress, StepCounter
 from poise.heads.splits import bound_groups
 from poise.heads.statistics.permutation import N_PERMUTATIONS
@@ -137,7 +137,11 @@ def audit(
     climbs = climb(subject, known=known or {}, step=count.step)
     answers = _ask(subject, near, climbs, n_permutations, n_tried, count)
     count.finish("verdict")
-    return _conclude(subject, answers, keys=bags.keys)
+    found = _conclude(subject, answers, keys=bags.keys)
+    if rows is None and len(used) < len(bags):  # else whoever gave the rows tells it
+        left = tell_left_out(bags, manifest, used, modalities_of(chosen.fusion, bags))
+        return replace(found, warnings=[left, *found.warnings])
+    return found
 
 
 def default_strategy(bags: Bags) -> Strategy:

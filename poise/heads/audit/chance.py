@@ -87,14 +87,14 @@ def permute(subject: Subject, role: Role, *, n_permutations: int, n_tried: int) 
     Chance
     """
     strategy, (groups, sources) = stand_in(subject.strategy), dealt_by(subject, role)
-    notes = [] if strategy == subject.strategy else [f"the test is of {strategy} in place of {subject.strategy}"]
+    notes = [] if strategy == subject.strategy else [f"in place of {subject.strategy}"]
     if not n_permutations or len(np.unique(groups)) < 2:
         why = "all recordings are bound into one group" if n_permutations else "no permutation was asked for"
         return Chance(strategy=strategy, test=None, p=None, n_tried=n_tried, note="", reason=why)
     X = _see(subject, strategy)
     if len(X) > MANY_ROWS and X.shape[1] > N_AXES:
         X = _leading_axes(X)
-        notes.append(f"it sees the {X.shape[1]} leading principal axes of the features")
+        notes.append(f"on the {X.shape[1]} leading principal axes of the features")
     test = permutation_test(
         X,
         subject.manifest.labels[subject.rows],
@@ -108,8 +108,8 @@ def permute(subject: Subject, role: Role, *, n_permutations: int, n_tried: int) 
         seed=subject.contest.seed,
     )
     p = None if test.p is None else min(1.0, test.p * n_tried)
-    notes.append("the test's penalty is fixed, and its folds do not look at labels")
-    return Chance(strategy=strategy, test=test, p=p, n_tried=n_tried, note="; ".join(notes))
+    notes.append("with a fixed penalty, in folds that do not look at labels")
+    return Chance(strategy=strategy, test=test, p=p, n_tried=n_tried, note=", ".join(notes))
 
 
 def stand_in(strategy: Strategy) -> Strategy:

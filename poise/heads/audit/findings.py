@@ -79,8 +79,10 @@ def tell_chance(chance: Chance | None) -> list[str]:
         return [f"Chance: the permutation test says nothing: {test.reason}."]
     corrected = f" ({chance.p:.2g} corrected for {chance.n_tried} strategies tried)" if chance.n_tried > 1 else ""
     dealt = f"against labels dealt out at random {test.n_permutations:,} times"
-    note = f"{chance.note[0].upper()}{chance.note[1:]}"
-    return [f"Chance: quadratic kappa {say(test.observed)} {dealt}: p = {test.p:.2g}{corrected}. {note}."]
+    return [
+        f"Chance: {chance.strategy}, {chance.note}, gets quadratic kappa {say(test.observed)}; {dealt} "
+        f"p = {test.p:.2g}{corrected}."
+    ]
 
 
 def find_warnings(

@@ -56,6 +56,7 @@ def read_case(subject: Subject, climbs: Sequence[Climb], rungs: Sequence[Rung], 
         speakers_known=subject.cluster == "speaker",
         p=(1.0 if chance.p is None else chance.p) if chance is not None and tested else None,
         n_tried=chance.n_tried if chance else 1,
+        stand_in=str(chance.strategy) if chance is not None and chance.strategy != subject.strategy else "",
     )
 
 

@@ -81,6 +81,8 @@ class Case:
         Of the permutation test at the hardest rung, corrected; None where there is none.
     n_tried : int
         Strategies that it is corrected for.
+    stand_in : str
+        What was tested in place of the strategy; empty where that is the strategy itself.
     """
 
     readings: Sequence[Reading]
@@ -89,6 +91,7 @@ class Case:
     speakers_known: bool
     p: float | None
     n_tried: int = 1
+    stand_in: str = ""
 
     @property
     def hardest(self) -> Reading:
@@ -222,7 +225,8 @@ def _between(ends: Ends | None) -> str:
 
 def _p(case: Case) -> str:
     corrected = f", corrected for {case.n_tried} strategies tried" if case.n_tried > 1 else ""
-    return f"p = {case.p:.2g}{corrected}"
+    tested = f", tested with {case.stand_in}" if case.stand_in else ""
+    return f"p = {case.p:.2g}{corrected}{tested}"
 
 
 def _clause(text: str) -> str:

@@ -224,7 +224,11 @@ def test_recordings_without_a_modality_are_left_out():
     assert (report.evidence["n_recordings"], report.evidence["n_left_out"]) == (46, 2)
     mid = Strategy.parse("mean/mid/cumulative:alpha=0.1")
     assert look(partial, manifest, strategy=mid, n_permutations=0).evidence["n_recordings"] == 48
+    (left, *_) = look(partial, manifest, n_permutations=0).warnings
+    assert "are left out" in left
+    assert "lack audio" in left
     some = look(bags, manifest, rows=np.arange(40), n_permutations=0)
+    assert not [text for text in some.warnings if "left out" in text]
     assert some.evidence["n_recordings"] == 40
 
 
@@ -263,6 +267,7 @@ def test_other_heads_and_centring_are_audited_too():
     report = look(bags, manifest, strategy=Strategy.parse("mean/early/ridge:alpha=1,center=speaker"))
     assert report.evidence["permutation"]["strategy"] == "mean/early/cumulative:center=speaker"
     assert "in place of mean/early/ridge" in report.evidence["permutation"]["note"]
+    assert "tested with mean/early/cumulative:center=speaker)" in report.sentence
     assert report.verdict == "supported"
 
 

@@ -137,9 +137,9 @@ class TestCoverage:
 
     def test_sentence_warns_of_too_few_groups(self):
         """Sets of all levels, which say nothing."""
-        groups, ranks, _, proba = predictions(n_groups=9)
+        groups, ranks, _, proba = predictions(n_groups=4)
         found = cover_groups(proba[0], ranks, groups)
         assert (found.coverage, found.mean_size) == (1.0, 3.0)
-        assert found.sentence.startswith("With 9 groups no set smaller than all 3 levels")
-        assert "10 groups are needed" in found.sentence
+        assert found.sentence.startswith("With 4 groups no set smaller than all 3 levels")
+        assert "5 groups are needed" in found.sentence
         assert cover_groups(proba[0], ranks, np.zeros(len(ranks))) is None
