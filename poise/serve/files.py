@@ -104,7 +104,7 @@ def _walk(folder: str, notes: list[str]) -> Iterator[Listed]:
     if not n_files and not n_errors:
         yield Listed(path=folder, error="there is no media file in this folder. Expected MP4, MOV, MKV or the like.")
     if others:
-        notes.append(f"no media files in {folder}, by their endings, and left out: {_shorten(others)}")
+        notes.append(f"{folder} holds other files than media, left out: {_shorten(others)}")
 
 
 def _below(folder: str, here: str, name: str) -> str:
