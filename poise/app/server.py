@@ -28,6 +28,7 @@ _START_S = 300.0
 _END_S = 5.0
 _LOOK_S = 0.2
 _PR_SET_PDEATHSIG = 1
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 def check_streamlit() -> None:
@@ -190,14 +191,14 @@ class Server:
 
     def _answers(self) -> bool:
         try:
-            with urllib.request.urlopen(f"{self.url}/_stcore/health", timeout=2) as answer:  # noqa: S310  http
+            with _DIRECT.open(f"{self.url}/_stcore/health", timeout=2) as answer:
                 return bool(answer.status == 200)
         except (urllib.error.URLError, OSError, ValueError):
             return False
 
 
 # what this process can import, its server can
-_PROGRAM = "import sys; sys.path[:] = {path!r}; from streamlit.web.cli import main; main(prog_name='streamlit')"
+_PROGRAM = "import sys; sys.path[:] = {path!r}; from poise.app.launch import main; main()"
 
 
 def _options(settings: AppSettings, host: str, port: int, theme: Theme) -> list[str]:

@@ -5,7 +5,11 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import urllib.request
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from http.client import HTTPConnection
 from importlib import metadata
 from pathlib import Path
 
@@ -17,6 +21,13 @@ from poise.app.theme import check_theme, theme_options
 from poise.errors import AppError, MissingDependencyError
 
 PATIENCE_S = 120
+FOREIGN = {
+    "Connection": "Upgrade",
+    "Upgrade": "websocket",
+    "Origin": "http://evil.example",
+    "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+}
 
 
 def test_the_app_asks_for_streamlit_where_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,6 +131,38 @@ def test_a_running_server_answers_here_alone_and_leaves_nothing(
         (folder,) = tmp_path.iterdir()
         assert folder.stat().st_mode & 0o777 == 0o700
     assert not list(tmp_path.iterdir())
+
+
+@contextmanager
+def counting() -> Iterator[tuple[str, list[object]]]:
+    """A proxy that notes who connects, and hangs up."""
+    seen: list[object] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def note() -> None:
+            with suppress(OSError):
+                while True:
+                    connection, address = listener.accept()
+                    seen.append(address)
+                    connection.close()
+
+        threading.Thread(target=note, daemon=True).start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}", seen
+        listener.shutdown(socket.SHUT_RDWR)
+
+
+def test_a_page_of_another_origin_is_refused_without_asking_anybody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its socket is answered with 403 at once; the server connects to nothing to find out what it is called."""
+    with counting() as (proxy, seen):
+        monkeypatch.setenv("http_proxy", proxy)
+        monkeypatch.setenv("https_proxy", proxy)
+        with (
+            running(AppSettings(), host="127.0.0.1", port=find_port("127.0.0.1", 0)) as server,
+            closing(HTTPConnection(server.url.removeprefix("http://"), timeout=PATIENCE_S)) as connection,
+        ):
+            connection.request("GET", "/_stcore/stream", headers=FOREIGN)
+            assert connection.getresponse().status == 403
+        assert not seen
 
 
 def test_the_command_tells_where_it_is_and_ends_with_its_server(tmp_path: Path) -> None:
