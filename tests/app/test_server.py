@@ -165,6 +165,24 @@ def test_a_page_of_another_origin_is_refused_without_asking_anybody(monkeypatch:
         assert not seen
 
 
+@pytest.mark.parametrize("place", ["home", "here"])
+def test_settings_of_another_app_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+    """An address, a certificate and a theme in the home, or where the server is started, change nothing."""
+    (tmp_path / ".streamlit").mkdir()
+    (tmp_path / ".streamlit" / "config.toml").write_text(
+        '[server]\nbaseUrlPath = "foo"\nsslCertFile = "/no/such.pem"\n[theme]\nbase = "/no/such.toml"\n'
+    )
+    if place == "home":
+        monkeypatch.setenv("HOME", str(tmp_path))
+    else:
+        monkeypatch.chdir(tmp_path)
+    with (
+        running(AppSettings(), host="127.0.0.1", port=find_port("127.0.0.1", 0), theme="light") as server,
+        urllib.request.urlopen(f"{server.url}/_stcore/health", timeout=PATIENCE_S) as answer,
+    ):
+        assert answer.read() == b"ok"
+
+
 def test_the_command_tells_where_it_is_and_ends_with_its_server(tmp_path: Path) -> None:
     """`poise app` prints one line when it is ready; SIGTERM ends it and its server and removes its folder."""
     command = [sys.executable, "-c", "from poise.cli import main; main()", "app", "--port", "0"]
