@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -44,9 +45,10 @@ class LoadedModel:
 
 @dataclass
 class _Slot:
-    """Where a model is made: by one thread, while others wait."""
+    """Where a model is made: by one thread, while others wait. Without a model it goes with the last of them."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)
+    n_users: int = 0
     made: tuple[Bundle, Predictor] | None = None
 
 
@@ -58,7 +60,7 @@ class ModelCache:
     make : callable
         Makes a predictor of a bundle.
     most : int
-        Models that stay; the one that was not asked for longest goes.
+        Models that stay; the one that was not asked for longest goes once another is ready.
     """
 
     def __init__(self, make: Callable[[Bundle], Predictor], *, most: int = N_KEPT) -> None:
@@ -87,21 +89,34 @@ class ModelCache:
             An encoder is not on this machine.
         """
         digest = hashlib.sha256(data).hexdigest()
-        slot = self._slot((digest, trust_pickle))
-        with slot.lock:
+        with self._slot((digest, trust_pickle)) as slot:
             if slot.made is None:
                 bundle = _read(data, name, trust_pickle=trust_pickle)
                 slot.made = bundle, self._make(bundle)
             bundle, predictor = slot.made
         return LoadedModel(name=show_name(name, instead="the model"), digest=digest, bundle=bundle, predictor=predictor)
 
-    def _slot(self, key: tuple[str, bool]) -> _Slot:
+    @contextmanager
+    def _slot(self, key: tuple[str, bool]) -> Iterator[_Slot]:
         with self._lock:
             slot = self._slots.setdefault(key, _Slot())
+            slot.n_users += 1
+        try:
+            with slot.lock:
+                yield slot
+        finally:
+            with self._lock:
+                slot.n_users -= 1
+                self._tidy(key, slot)
+
+    def _tidy(self, key: tuple[str, bool], slot: _Slot) -> None:
+        if self._slots.get(key) is slot:
             self._slots.move_to_end(key)
-            while len(self._slots) > self._most:
-                self._slots.popitem(last=False)
-            return slot
+            if slot.made is None and not slot.n_users:
+                del self._slots[key]
+        ready = [key for key, one in self._slots.items() if one.made is not None]
+        for oldest in ready[: -self._most]:
+            del self._slots[oldest]
 
 
 def read_model_file(path: str) -> bytes:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from poise.app.models import ModelCache, read_model_file
-from poise.errors import BundleError
+from poise.errors import BundleError, EncoderError
 from poise.serve import Bundle, Predictor
 
 
@@ -15,9 +15,14 @@ class Maker:
 
     def __init__(self) -> None:
         self.made: list[Bundle] = []
+        self.fails = False
+        """Whether the next one cannot be made."""
 
     def __call__(self, bundle: Bundle) -> Predictor:
         self.made.append(bundle)
+        if self.fails:
+            self.fails = False
+            raise EncoderError("There is no such encoder. Install it.")
         return Predictor(bundle)
 
 
@@ -51,6 +56,41 @@ def test_only_a_few_models_stay(model_file: Path, supported_file: Path) -> None:
     assert cache.load(supported_file.read_bytes(), "b.zip").predictor is second.predictor
     assert cache.load(model_file.read_bytes(), "a.zip").predictor is not first.predictor
     assert len(make.made) == 3
+
+
+def test_what_cannot_be_loaded_pushes_no_model_out(model_file: Path) -> None:
+    """Neither broken files nor models that cannot be served here take the place of one that is ready."""
+    make = Maker()
+    cache = ModelCache(make, most=1)
+    first = cache.load(model_file.read_bytes(), "a.zip")
+    make.fails = True
+    for data in (b"no zip", b"no zip either", model_file.read_bytes()):
+        with pytest.raises((BundleError, EncoderError)):
+            cache.load(data, "b.zip", trust_pickle=True)
+    assert cache.load(model_file.read_bytes(), "a.zip").predictor is first.predictor
+
+
+def test_who_waits_for_a_model_that_fails_tries_for_himself(model_file: Path) -> None:
+    """Of five who ask at once the first is told what is wrong; the others get one model, made once more."""
+    make, data = Maker(), model_file.read_bytes()
+    found: list[object] = []
+    make.fails = True
+    cache = ModelCache(make)
+
+    def load() -> None:
+        try:
+            found.append(cache.load(data, "a.zip").predictor)
+        except EncoderError as error:
+            found.append(error)
+
+    threads = [threading.Thread(target=load) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(make.made) == 2
+    assert sum(isinstance(one, EncoderError) for one in found) == 1
+    assert len({id(one) for one in found}) == 2
 
 
 @pytest.mark.parametrize("data", [b"", b"no zip", b"PK\x05\x06" + b"\0" * 18])
