@@ -1,7 +1,7 @@
 """The command line: composes the commands of :mod:`poise.commands`, catches poise's errors once, sets exit codes.
 
-Exit codes: 0 done, 1 failed, 2 the command line is wrong, 3 finished but too many recordings failed; 130 and 143 after
-Ctrl-C and SIGTERM.
+Exit codes: 0 done, 1 failed, 2 the command line is wrong, 3 finished but too many recordings failed; 129, 130 and 143
+after a closed terminal (SIGHUP), Ctrl-C and SIGTERM.
 """
 
 from __future__ import annotations
@@ -25,11 +25,14 @@ from poise.commands.terminal import note
 from poise.errors import PoiseError
 
 _PATIENCE_S = 5.0
+_STOPPING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+"""SIGINT is ignored below a background shell, SIGHUP below nohup: that stays so."""
+
 _KEPT = " What was reported stored is kept; run the same command to go on."
 
 
 class _Stopped(BaseException):
-    """Ctrl-C or SIGTERM came. Not a KeyboardInterrupt, of which typer would make an ending of its own.
+    """Ctrl-C, SIGTERM or SIGHUP came. Not a KeyboardInterrupt, of which typer would make an ending of its own.
 
     Parameters
     ----------
@@ -113,33 +116,44 @@ doctor.register(app)
 
 
 class _Signals:
-    """What Ctrl-C and SIGTERM do while a command runs: the first stops it, and what is finished is kept.
+    """What Ctrl-C, SIGTERM and SIGHUP do while a command runs: the first stops it, and what is finished is kept.
 
     More of them change nothing while it stops; when that takes too long, they end the process at once.
     """
 
     def __init__(self) -> None:
         self._first_at: float | None = None
+        self._terminals: list[int] = []
 
     def listen(self) -> None:
         sys.unraisablehook = self._come_again
-        if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as below a background shell
-            signal.signal(signal.SIGINT, self._stop)
-        signal.signal(signal.SIGTERM, self._stop)
+        self._terminals = [number for number in (1, 2) if os.isatty(number)]
+        for number in _STOPPING:
+            if number == signal.SIGTERM or signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, self._stop)
 
     def forget(self) -> None:
         """Have a signal end the process at once, without a word: there is nothing left to do."""
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in _STOPPING:
             if signal.getsignal(number) == self._stop:
                 signal.signal(number, signal.SIG_DFL)
 
     def _stop(self, number: int, _frame: FrameType | None) -> None:
         if self._first_at is None:
             self._first_at = time.monotonic()
+            if number not in (signal.SIGINT, signal.SIGTERM):
+                self._leave_terminals()
             raise _Stopped(number)
         if time.monotonic() - self._first_at > _PATIENCE_S:
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
+
+    def _leave_terminals(self) -> None:
+        """Have what is still said lead nowhere: to write to a terminal that is closed is an error."""
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for number in self._terminals:
+            os.dup2(nowhere, number)
+        os.close(nowhere)
 
     def _come_again(self, unraisable: sys.UnraisableHookArgs) -> None:
         """Send a signal again that was lost: it came where nothing can be raised, as while Python tidied up."""

@@ -127,7 +127,7 @@ def test_kill_9_and_run_again_finishes(media: Path, tmp_path: Path) -> None:
     assert FeatureStore.open(tmp_path / "s").verify().ok
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_signal_stops_an_extraction_and_keeps_what_is_finished(tmp_path: Path, number: int, code: int) -> None:
     """Within seconds, with one sentence; the same command goes on."""
     template = write_video(tmp_path / "0.mp4", seconds=3, fps=12)
@@ -152,6 +152,25 @@ def test_a_signal_stops_an_extraction_and_keeps_what_is_finished(tmp_path: Path,
     assert "Traceback" not in complaint
     report = json.loads(poise(*arguments, "--json").stdout)
     assert report["already"] + report["stored"] + report["partial"] == 40
+
+
+def test_a_terminal_that_is_closed_stops_nothing_below_nohup(tmp_path: Path) -> None:
+    """A signal that was ignored when the command began stays ignored, and the command finishes."""
+    template = write_video(tmp_path / "0.mp4", seconds=3, fps=12)
+    for i in range(1, 6):
+        (tmp_path / f"{i}.mp4").write_bytes(template.read_bytes() + bytes([i]))
+    manifest = tmp_path / "manifest.csv"
+    manifest.write_text("path\n" + "\n".join(f"{i}.mp4" for i in range(6)))
+    arguments = ["extract", manifest, "--store", tmp_path / "s", "--video", "motion", "--audio", "none", "--json"]
+    ignored = "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)"
+    command = [sys.executable, "-c", f"{ignored}; from poise.cli import main; main()", *map(str, arguments)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    while not list((tmp_path / "s").glob("motion@*")):
+        time.sleep(0.02)
+    process.send_signal(signal.SIGHUP)
+    said, complaint = process.communicate(timeout=120)
+    assert process.returncode == 0, complaint
+    assert json.loads(said)["stored"] == 6
 
 
 def test_train_and_predict_carry_one_recording_to_a_level(media: Path, tmp_path: Path) -> None:

@@ -160,7 +160,7 @@ def many(folder: Path, tmp_path: Path) -> Path:
     return tmp_path / "many"
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_results_come_one_by_one_and_a_signal_keeps_them(
     folder: Path, tmp_path: Path, many: Path, number: int, code: int
 ) -> None:
@@ -179,6 +179,22 @@ def test_results_come_one_by_one_and_a_signal_keeps_them(
     assert complaint.count(b"Interrupted.") == 1
     assert b"of 40 were looked at before the end" in complaint
     assert b"Traceback" not in complaint
+
+
+def test_a_terminal_that_is_closed_leaves_a_whole_document(folder: Path, tmp_path: Path, many: Path) -> None:
+    """Nothing more can be said to who looked on there, and what was found by then is kept."""
+    out = tmp_path / "out.json"
+    ours, its = os.openpty()
+    take = "import fcntl, termios; fcntl.ioctl(2, termios.TIOCSCTTY, 0); from poise.cli import main; main()"
+    command = [sys.executable, "-c", take, "predict", str(many), "--model", str(folder / "model.zip"), "--json"]
+    with out.open("wb") as file:
+        process = subprocess.Popen(command, stdin=its, stdout=file, stderr=its, start_new_session=True)
+    os.close(its)
+    while b"\n  }" not in out.read_bytes():
+        os.read(ours, 4096)
+    os.close(ours)
+    assert process.wait(60) == 129
+    assert 1 <= len(json.loads(out.read_bytes())) < 40
 
 
 def test_a_reader_that_goes_away_ends_it(folder: Path, many: Path) -> None:

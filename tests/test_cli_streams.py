@@ -81,7 +81,7 @@ number, delay, times = int(sys.argv.pop(1)), float(sys.argv.pop(1)), int(sys.arg
 
 
 def send():
-    while signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+    while signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # the last that is listened to
         time.sleep(0)
     time.sleep(delay)
     for _ in range(times):
@@ -94,7 +94,7 @@ poise.cli.main()
 """
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 @pytest.mark.parametrize(("delay_s", "times"), [(0, 1), (0.002, 3), (0.03, 1), (0.2, 3)])
 def test_a_signal_ends_a_command_with_one_sentence_whenever_it_comes(
     tmp_path: Path, number: int, code: int, delay_s: float, times: int

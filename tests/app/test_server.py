@@ -183,8 +183,9 @@ def test_settings_of_another_app_are_not_read(tmp_path: Path, monkeypatch: pytes
         assert answer.read() == b"ok"
 
 
-def test_the_command_tells_where_it_is_and_ends_with_its_server(tmp_path: Path) -> None:
-    """`poise app` prints one line when it is ready; SIGTERM ends it and its server and removes its folder."""
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_the_command_tells_where_it_is_and_ends_with_its_server(tmp_path: Path, number: int, code: int) -> None:
+    """`poise app` prints one line when it is ready; a signal ends it and its server and removes its folder."""
     command = [sys.executable, "-c", "from poise.cli import main; main()", "app", "--port", "0"]
     process = subprocess.Popen(
         command,
@@ -198,8 +199,8 @@ def test_the_command_tells_where_it_is_and_ends_with_its_server(tmp_path: Path) 
         line = said.readline()
         assert line.startswith("The app is at http://127.0.0.1:")
         url = line.split()[4]
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(PATIENCE_S) == 143
+        process.send_signal(number)
+        assert process.wait(PATIENCE_S) == code
     assert not list(tmp_path.iterdir())
     host, _, port = url.removeprefix("http://").partition(":")
     with pytest.raises(ConnectionRefusedError):
