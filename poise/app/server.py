@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from poise.app.models import MAX_MODEL_MB
 from poise.app.scratch import scratch_folder
 from poise.app.settings import AppSettings
 from poise.app.theme import Theme, theme_options
@@ -205,7 +206,7 @@ def _options(settings: AppSettings, host: str, port: int, theme: Theme) -> list[
     return [
         f"--server.address={host}",
         f"--server.port={port}",
-        f"--server.maxUploadSize={settings.max_upload_mb}",
+        f"--server.maxUploadSize={max(settings.max_upload_mb, MAX_MODEL_MB)}",  # the fields have limits of their own
         "--server.headless=true",
         "--server.fileWatcherType=none",
         "--server.enableXsrfProtection=true",

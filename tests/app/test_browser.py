@@ -329,10 +329,10 @@ def test_a_phone_shows_the_level_first_and_nothing_beside_the_page(
     someone.page.context.close()
 
 
-def test_a_large_upload_is_refused_by_the_server_and_light_is_light(
+def test_a_large_recording_is_refused_a_model_is_not_and_light_is_light(
     browser: Browser, tmp_path: Path, model_file: Path
 ) -> None:
-    """A server with --max-upload 1 and --theme light: 2 MB are refused in words, on a light page."""
+    """A server with --max-upload 1 and --theme light: a recording of 2 MB is refused in words, a model is read."""
     with serve(tmp_path, "--max-upload", "1", "--theme", "light", "--model", str(model_file), "--no-paths") as url:
         someone = visit(browser, url, color_scheme="dark")
         someone.open()
@@ -344,4 +344,8 @@ def test_a_large_upload_is_refused_by_the_server_and_light_is_light(
         someone.page.get_by_text("1.0MB or smaller").or_(someone.page.get_by_text("must be 1")).first.wait_for()
         assert someone.page.locator(".levels").count() == 0
         assert someone.page.get_by_label("ZIP path on the server").count() == 0
+        someone.page.get_by_text("Model settings").click()
+        file = {"name": "large.zip", "mimeType": "application/zip", "buffer": noise}
+        someone.page.locator(".st-key-model-upload input[type=file]").set_input_files(file)
+        someone.wait_for_word("Error", "large.zip")
         someone.page.context.close()
