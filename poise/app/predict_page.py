@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import streamlit as st
-from streamlit.errors import StreamlitAPIException
 
 from poise.app.jobs import Job
 from poise.app.model_panel import show_model, show_model_card
@@ -66,14 +65,10 @@ def _follow_loading(visit: Visit) -> None:
 
 def _ask_recording(visit: Visit) -> Recording | None:
     """The recording that is open, if one was uploaded and it can be one."""
-    kinds, most = list(KINDS), settings().max_upload_mb
-    try:
-        upload = st.file_uploader(
-            "Recording", type=kinds, key="recording", max_upload_size=most, on_change=_take_away, args=(visit,)
-        )
-    except StreamlitAPIException:  # the page asks for these endings, but nothing makes a client keep to them
-        st.error(f"The file is of a kind that the app does not take. Expected {', '.join(kinds)}.")
-        return None
+    most = settings().max_upload_mb
+    upload = st.file_uploader(  # of a wrong ending Streamlit would say nothing but its file's name in red
+        f"Recording ({KINDS})", key="recording", max_upload_size=most, on_change=_take_away, args=(visit,)
+    )
     if upload is None:
         _show_open(visit)
         return visit.recording

@@ -86,8 +86,7 @@ def _show_path(visit: Visit, *, trust_pickle: bool) -> None:
 
 def _show_upload(visit: Visit, *, trust_pickle: bool) -> None:
     upload = st.file_uploader(
-        "Or upload a model",
-        type=["zip"],
+        "Or upload a model (ZIP)",
         key="model-upload",
         max_upload_size=MAX_MODEL_MB,
         help="A ZIP of `poise train`.",

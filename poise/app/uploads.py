@@ -12,10 +12,9 @@ from shutil import rmtree
 from poise.errors import MediaError, NotReadableNowError
 
 MB = 1 << 20
-KINDS = ("mp4", "mov", "mkv", "avi", "webm")
-"""Endings that an upload may have; what is in it decides."""
+KINDS = "MP4, MOV, MKV, AVI or WebM"
+"""What a recording may be; what is in it decides, not what it is called."""
 
-_EXPECTED = "MP4, MOV, MKV, AVI or WebM"
 _MP4_BOXES = {b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"styp"}
 
 
@@ -39,7 +38,7 @@ def find_suffix(data: bytes | memoryview) -> str:
     """
     head = bytes(data[:12])
     if not head:
-        raise MediaError(f"The file is empty. Expected a recording: {_EXPECTED}.")
+        raise MediaError(f"The file is empty. Expected a recording: {KINDS}.")
     if head[4:8] in _MP4_BOXES:
         return ".mp4"
     if head.startswith(b"\x1a\x45\xdf\xa3"):
@@ -47,8 +46,7 @@ def find_suffix(data: bytes | memoryview) -> str:
     if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
         return ".avi"
     raise MediaError(
-        f"The file is no recording that the app takes: it begins with {head[:8].decode('latin-1')!r}. "
-        f"Expected {_EXPECTED}."
+        f"The file is no recording that the app takes: it begins with {head[:8].decode('latin-1')!r}. Expected {KINDS}."
     )
 
 

@@ -197,18 +197,21 @@ def test_a_bad_file_is_a_sentence_and_the_next_one_works(
     assert "Traceback" not in visitor.page.content()
     assert "poise-upload" not in visitor.page.content()
     assert visitor.page.evaluate("window.hacked") is None
+    visitor.send({"name": "letter.docx", "mimeType": "application/msword", "buffer": b"PK\x03\x04" + b"\0" * 3000})
+    visitor.wait_for_word("Error", "letter.docx: The file is no recording that the app takes")
     visitor.send(recording)
     visitor.wait_for_result()
 
 
 def test_a_wrong_zip_is_a_sentence(visitor: Visitor, tmp_path: Path) -> None:
-    """A ZIP with something else in it, and a text that is called one, are told; nothing is loaded."""
+    """A ZIP with something else in it, and texts that are called one or not, are told; nothing is loaded."""
     import zipfile
 
     with zipfile.ZipFile(tmp_path / "other.zip", "w") as archive:
         archive.writestr("notes.txt", "no model")
-    (tmp_path / "text.zip").write_text("no ZIP")
-    for name in ("other.zip", "text.zip"):
+    for name in ("text.zip", "text.txt"):
+        (tmp_path / name).write_text("no ZIP")
+    for name in ("other.zip", "text.zip", "text.txt"):
         visitor.page.locator(".st-key-model-upload input[type=file]").set_input_files(tmp_path / name)
         visitor.wait_for_word("Error", name)
     assert visitor.page.locator(".st-key-recording").count() == 0
