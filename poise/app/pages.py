@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import streamlit as st
+from streamlit.navigation.page import StreamlitPage
 
 from poise.app.predict_page import show_predict_page
 from poise.app.study_page import show_study_page
@@ -18,7 +19,7 @@ ICON = Path(__file__).parent / "assets" / "icon.svg"
 
 _WIDTH = 1120
 _STYLE = """<style>
-.stMainBlockContainer { padding-top: 4rem; padding-bottom: 4rem; }
+.stMainBlockContainer { padding-top: 2.5rem; padding-bottom: 4rem; }
 .st-key-card h1 { font-size: 1.35rem; } .st-key-card h2 { font-size: 1.1rem; }
 .st-key-card table { display: block; max-width: 100%; overflow-x: auto; }
 @media (max-width: 640px) {
@@ -30,19 +31,20 @@ _log = logging.getLogger("poise.app")
 
 
 def show_pages() -> None:
-    """Show the page that the visitor chose."""
-    st.navigation(
-        [
-            st.Page(lambda: _framed(show_predict_page), title="Predict", url_path="predict", default=True),
-            st.Page(lambda: _framed(show_study_page), title="Study", url_path="study"),
-        ],
-        position="top",
-    ).run()
+    """Show the page that the visitor chose, below links to both."""
+    pages = [
+        st.Page(lambda: _framed(show_predict_page, pages), title="Predict", url_path="predict", default=True),
+        st.Page(lambda: _framed(show_study_page, pages), title="Study", url_path="study"),
+    ]
+    st.navigation(pages, position="hidden").run()  # its own menu hides both on a phone
 
 
-def _framed(show: Callable[[], None]) -> None:
+def _framed(show: Callable[[], None], pages: Sequence[StreamlitPage]) -> None:
     st.html(_STYLE)
     with st.container(horizontal_alignment="center"), st.container(width=_WIDTH):
+        with st.container(horizontal=True, gap="small", key="pages"):
+            for page in pages:
+                st.page_link(page, width="content")
         try:
             show()
         except PoiseError as error:

@@ -317,9 +317,16 @@ def test_a_recording_stays_open_while_the_other_page_is_looked_at(
 def test_a_phone_shows_the_level_first_and_nothing_beside_the_page(
     browser: Browser, url: str, model_file: Path, recording: Path
 ) -> None:
-    """Nothing is wider than the page, and the level stands above the player."""
+    """Nothing is wider than the page, both pages are named above it, and the level stands above the player."""
     someone = visit(browser, url, viewport=PHONE)
     someone.open()
+    links = someone.page.locator(".st-key-pages a")
+    for number, heading in ((1, "Can these figures"), (0, "The level of an answer")):
+        links.nth(number).click()
+        someone.page.locator("h1").filter(has_text=heading).wait_for()
+        open_page, other = (links.nth(place).locator("p") for place in (number, 1 - number))
+        weights = [one.evaluate("e => Number(getComputedStyle(e).fontWeight)") for one in (open_page, other)]
+        assert weights[0] > weights[1]
     someone.load_model(model_file)
     someone.send(recording)
     someone.wait_for_result()
