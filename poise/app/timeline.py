@@ -142,7 +142,7 @@ def draw_timeline(prediction: Prediction) -> Markup:
     even = Markup("") if is_even(prediction.clips) else _even_line(1 / max(len(columns), 1) / top)
     return Markup(
         '<figure class="timeline" data-length="{length}">'
-        "<figcaption><strong>When it spoke</strong> {legend}</figcaption>"
+        "<figcaption><strong>Which seconds spoke for which level</strong> {legend}</figcaption>"
         '<div class="plot" role="group" aria-label="Clips of the recording, in order of time">{even}{columns}'
         '<div class="playhead" hidden></div></div><div class="axis" aria-hidden="true">{ticks}</div>'
         '<p class="told" aria-live="polite">{hint}</p></figure>'

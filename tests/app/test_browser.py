@@ -355,7 +355,8 @@ def test_a_large_recording_is_refused_a_model_is_not_and_light_is_light(
         assert someone.page.locator(".levels").count() == 0
         assert someone.page.get_by_label("ZIP path on the server").count() == 0
         someone.page.get_by_text("Model settings").click()
-        file = {"name": "large.zip", "mimeType": "application/zip", "buffer": noise}
-        someone.page.locator(".st-key-model-upload input[type=file]").set_input_files(file)
+        someone.page.locator(".st-key-model-upload input[type=file]").set_input_files(
+            {"name": "large.zip", "mimeType": "application/zip", "buffer": noise}
+        )
         someone.wait_for_word("Error", "large.zip")
         someone.page.context.close()
