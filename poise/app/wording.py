@@ -17,6 +17,7 @@ _LONGEST = 1500
 _PUNCTUATION = re.compile(r"([!-/:-@\[-`{-~])")
 _JOINER = "\u2060"  # shows nothing, and keeps what stands beside it from being taken for a link or an emoji
 _BRACKETS = re.compile(r"(?<!\\)[\[\]$]")
+_COMMANDS = re.compile(r"`([^`\n]+)`")
 _LINKS = re.compile(r"(?i)(?<=:)(?=[/\w+-])|(?<=@)|(?<=www)(?=\.)")
 
 
@@ -62,12 +63,12 @@ def tell(error: BaseException, names: Mapping[str, str]) -> str:
     Parameters
     ----------
     error : BaseException
-        One of poise's own is told as it is, any other with its class.
+        One of poise's own is told as it is, with its commands in quotes, any other with its class.
     names : mapping of str to str
         Private paths, and what is shown in place of each.
     """
     said = str(error) if isinstance(error, PoiseError) else f"Something went wrong: {describe_error(error)}."
-    text = "\n".join([said, *getattr(error, "__notes__", ())])
+    text = _COMMANDS.sub(r"“\1”", "\n".join([said, *getattr(error, "__notes__", ())]))
     for path in sorted(names, key=len, reverse=True):
         text = text.replace(path, names[path])
     return readable(text, _LONGEST)

@@ -58,11 +58,12 @@ def test_bare_addresses_and_emoji_do_not_form(text: str) -> None:
 
 
 def test_errors_name_what_a_visitor_knows() -> None:
-    """Private paths are replaced by names, notes are told, and an error that nobody expected has its class."""
+    """Paths are replaced by names, notes told, commands stand in quotes, and what nobody expected has its class."""
     error = MediaError("/tmp/poise-upload-x/abc.mp4 is cut off.")
     error.add_note("Send it again.")
     names = {"/tmp/poise-upload-x": "the server", "/tmp/poise-upload-x/abc.mp4": "answer.mp4"}
     assert tell(error, names) == "answer.mp4 is cut off.\nSend it again."
+    assert tell(MediaError("Make it with `poise train`."), {}) == "Make it with “poise train”."
     assert tell(KeyError("x"), {}) == "Something went wrong: KeyError: 'x'."
 
 
