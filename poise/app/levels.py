@@ -28,8 +28,11 @@ def draw_levels(prediction: Prediction, *, promised: float | None = None) -> Mar
         _row(name, part, colour, prediction)
         for (name, part), colour in zip(prediction.proba.items(), colours, strict=True)
     ]
-    return Markup('<section class="levels" aria-label="Prediction">{}<dl>{}</dl>{}</section>').format(
-        _head(prediction), Markup("").join(rows), _likely(prediction, promised)
+    return Markup('<section class="levels{}" aria-label="Prediction">{}<dl>{}</dl>{}</section>').format(
+        " unused" if prediction.abstains else "",
+        _head(prediction),
+        Markup("").join(rows),
+        _likely(prediction, promised),
     )
 
 
@@ -38,7 +41,7 @@ def _head(prediction: Prediction) -> Markup:
     if prediction.abstains:
         return Markup(
             '<p class="kicker">Level</p><p class="level none">No level</p>'
-            '<p class="beside">The best guess would be <b>{}</b>; it is not to be used.</p>'
+            '<p class="beside">What the head gives all the same, <b>not to be used</b>; its best guess is {}:</p>'
         ).format(label)
     return Markup('<p class="kicker">Level</p><p class="level">{}</p>').format(label)
 

@@ -27,12 +27,14 @@ def test_what_is_left_possible_is_told() -> None:
 
 
 def test_where_the_model_abstains_there_is_no_level() -> None:
-    """The best guess is named as what it is, and no bar is marked."""
+    """The best guess is named as what it is, bars are faded, and none is marked."""
     drawn = draw_levels(make_prediction(because=("it is too short",), doubts=("it is too short",)))
     assert "No level" in drawn
     assert "not to be used" in drawn
     assert '<p class="level">' not in drawn
     assert "chosen" not in drawn
+    assert 'class="levels unused"' in drawn
+    assert "unused" not in draw_levels(make_prediction())
 
 
 def test_names_of_levels_are_text() -> None:
