@@ -29,6 +29,7 @@ def show_model(model: LoadedModel) -> None:
             color=_COLOURS[ruling.kind] if ruling else "orange",
         )
         st.caption(plain(" < ".join(model.bundle.label_names)), width="content")
+        st.caption(f"sha256 {model.digest[:8]}", width="content")
     if not supported:
         heading = ruling.heading if ruling else _NOT_AUDITED
         told = without_heading(sentence, ruling.heading if ruling else verdict)

@@ -42,6 +42,11 @@ class LoadedModel:
     bundle: Bundle
     predictor: Predictor
 
+    @property
+    def title(self) -> str:
+        """Name and the beginning of the digest, which tell two models of one name apart."""
+        return f"{self.name} ({self.digest[:8]})"
+
 
 @dataclass
 class _Slot:

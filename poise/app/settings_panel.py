@@ -42,7 +42,7 @@ def show_settings(visit: Visit) -> None:
         if visit.complaint:
             st.error(plain(visit.complaint), icon=":material/error:")
             if visit.model is not None:
-                st.caption(plain(f"{visit.model.name}, which was loaded before, stays in use."))
+                st.caption(plain(f"{visit.model.title}, which was loaded before, stays in use."))
 
 
 def take_loaded(visit: Visit) -> None:
@@ -53,7 +53,10 @@ def take_loaded(visit: Visit) -> None:
     visit.loading = None
     if job.error is not None:
         visit.complaint = tell(job.error, {})
-    else:
+    elif job.result is not None:
+        if visit.model is not None:  # else the page itself shows that there is one now
+            same = visit.model.digest == job.result.digest
+            st.toast(plain(f"{job.result.title} was loaded{', the same as before' if same else ''}."))
         visit.model, visit.complaint = job.result, ""
 
 

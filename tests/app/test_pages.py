@@ -1,5 +1,6 @@
 """Promises of the pages: what a visitor does, what is seen of it, and a sentence for all that goes wrong."""
 
+import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -148,7 +149,7 @@ def test_a_wrong_path_is_a_sentence_and_the_model_before_stays(open_app: Open, m
     button(at, "Load").click().run()
     settle(at)
     assert "cannot be read" in said(at.error) or "No path was given" in said(at.error)
-    assert "model.zip, which was loaded before, stays in use" in said(at.caption)
+    assert f"model.zip ({digest_of(model_file)}), which was loaded before, stays in use" in said(at.caption)
     assert "recording" in [one.key for one in at.file_uploader]
 
 
@@ -161,20 +162,35 @@ def test_a_wrong_zip_is_a_sentence(open_app: Open, data: bytes) -> None:
 
 
 def test_reload_reads_the_file_anew(open_app: Open, model_file: Path, supported_file: Path, tmp_path: Path) -> None:
-    """A model that was trained anew takes the old one's place; one that is gone leaves it."""
+    """A model that was trained anew takes the old one's place, and says so; one that is gone leaves it."""
     file = tmp_path / "model.zip"
     file.write_bytes(model_file.read_bytes())
     at = open_app(model=str(file))
     assert at.warning
     file.write_bytes(supported_file.read_bytes())
-    button(at, "Reload").click().run()
-    settle(at)
+    assert told_by(button(at, "Reload").click().run()) == [f"model.zip ({digest_of(supported_file)}) was loaded."]
     assert not at.warning
+    assert f"sha256 {digest_of(supported_file)}" in said(at.caption)
+    (again,) = told_by(button(at, "Reload").click().run())
+    assert again.endswith("was loaded, the same as before.")
     file.unlink()
     button(at, "Reload").click().run()
     settle(at)
     assert "cannot be read" in said(at.error)
     assert visit_of(at).model is not None
+
+
+def told_by(at: AppTest) -> list[str]:
+    """What is told in passing once a model has been loaded."""
+    job = visit_of(at).loading
+    if job is not None:
+        assert job.wait(PATIENCE_S)
+        at.run()
+    return [one.value.replace("\\", "") for one in at.toast]
+
+
+def digest_of(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()[:8]
 
 
 def test_visitors_name_no_paths_where_the_server_does_not_let_them(open_app: Open, model_file: Path) -> None:
