@@ -83,11 +83,10 @@ def _draw_cell(
     canvas.bar(x + 1, y + 1, width - 2, height - 2, "heat", strength=round(0.06 + 0.94 * part, 2))
     if right:
         canvas.bar(x + 2.5, y + 2.5, width - 5, height - 5, "frame")
-    kind = "t on" if part > 0.5 else "t"
     small = width < 44
-    canvas.text(x + width / 2, y + height / 2 + (4 if small else -2), f"{number:,}", f"{kind} strong", anchor="middle")
+    canvas.text(x + width / 2, y + height / 2 + (4 if small else -2), f"{number:,}", "t strong", anchor="middle")
     if not small:
-        canvas.text(x + width / 2, y + height / 2 + 14, share(part) if of else "–", f"{kind} small", anchor="middle")
+        canvas.text(x + width / 2, y + height / 2 + 14, share(part) if of else "–", "t cell small", anchor="middle")
 
 
 def _row_words(names: Sequence[str], name: str, row: Sequence[int]) -> str:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+from importlib.resources import files
 from xml.etree import ElementTree as ET
 
+import numpy as np
 import pytest
 
 from poise.heads.report.canvas import MARKS, WIDTH, Canvas, count_digits, find_ticks, make_scale
@@ -61,6 +64,26 @@ def test_names_cannot_leave_their_plot() -> None:
     assert root[2].text == '</text></svg><script>alert(1)</script>\\u202e"&'
     assert root.attrib["role"] == "img"
     assert root.attrib["aria-labelledby"] == "a-title a-words"
+
+
+def luminance(colour: tuple[float, ...]) -> float:
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in colour]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("theme", [0, 1])
+def test_numbers_in_the_confusion_table_can_be_read_on_every_cell(theme: int) -> None:
+    """On a light and on a dark page, from the palest cell to the strongest, at least 4.5 to 1."""
+    style = files("poise.heads.report").joinpath("templates", "style.css").read_text(encoding="utf-8")
+    names = ("ground", "ink", "heat")
+    ground, ink, heat = (
+        tuple(int(part, 16) / 255 for part in re.findall("..", re.findall(rf"--{name}: #(\w+);", style)[theme]))
+        for name in names
+    )
+    for strength in np.linspace(0, 1, 21):
+        cell = tuple(strength * own + (1 - strength) * below for own, below in zip(heat, ground, strict=True))
+        dark, light = sorted((luminance(cell), luminance(ink)))
+        assert (light + 0.05) / (dark + 0.05) >= 4.5
 
 
 def test_a_legend_wraps_within_the_plot() -> None:
