@@ -18,8 +18,10 @@ ICON = Path(__file__).parent / "assets" / "icon.svg"
 """Given as a file: Streamlit fetches its own icons for a page's tab from elsewhere."""
 
 _WIDTH = 1120
+# on the theme's colour, which is light where the page is dark, Streamlit writes in white
 _STYLE = """<style>
 .stMainBlockContainer { padding-top: 2.5rem; padding-bottom: 4rem; }
+button[kind^='primary'], button[kind^='primary'] * { color: light-dark(#fff, #000); }
 .st-key-card h1 { font-size: 1.35rem; } .st-key-card h2 { font-size: 1.1rem; }
 .st-key-card table { display: block; max-width: 100%; overflow-x: auto; }
 @media (max-width: 640px) {

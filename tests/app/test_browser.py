@@ -76,6 +76,8 @@ def test_the_page_opens_without_a_model_dark_and_alone(browser: Browser, url: st
     someone.page.get_by_text("No model is loaded").wait_for()
     colour = someone.page.locator(".stApp").evaluate("e => getComputedStyle(e).backgroundColor")
     assert max(int(part) for part in colour.strip("rgb()").split(",")) < 60
+    load = someone.page.get_by_role("button", name="Load").first  # in the theme's light blue
+    assert load.evaluate("e => getComputedStyle(e).color") == "rgb(0, 0, 0)"
     assert not someone.fetched_elsewhere
     assert not someone.complaints
     someone.page.context.close()
