@@ -176,6 +176,8 @@ def _show_folds(study: Study) -> None:
 
 def _show_table(lines: list[dict[str, Any]], *, key: str) -> None:
     digits = {name: st.column_config.NumberColumn(format="%.2f") for name in _TWO_DIGITS}
+    # rounded as in the report: of 0.625 a browser makes 0.63
+    lines = [{name: round(it, 2) if isinstance(it, float) else it for name, it in line.items()} for line in lines]
     st.dataframe(lines, hide_index=True, key=key, column_config=digits)
 
 

@@ -16,6 +16,7 @@ from poise.app import session
 from poise.app.server import SCRIPT
 from poise.app.session import Visit
 from poise.app.settings import MODEL_VARIABLE, VARIABLE, AppSettings
+from poise.heads.report.wording import figure
 from tests.heads.report.studies import make_study
 from tests.media import write_video
 
@@ -404,6 +405,20 @@ def test_what_is_no_study_is_a_sentence(open_app: Open, study_folder: Path, fold
     button(at, "Open").click().run()
     assert at.error
     assert not at.exception
+
+
+def show_a_table() -> None:
+    from poise.app.study_page import _show_table
+
+    _show_table([{"strategy": "a", "accuracy": 0.625}, {"strategy": "b", "accuracy": None}], key="table")
+
+
+def test_figures_of_a_study_are_rounded_as_in_its_report() -> None:
+    """What lies in the middle too: a browser would round it up."""
+    at = AppTest.from_function(show_a_table, default_timeout=PATIENCE_S).run()
+    first, second = at.dataframe[0].value["accuracy"]
+    assert f"{first}" == figure(0.625) == "0.62"
+    assert first != second
 
 
 def test_a_study_of_a_server_without_paths_is_the_one_it_was_started_with(open_app: Open, study_folder: Path) -> None:
