@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import csv
+import errno
 import os
+import stat
+import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -23,30 +26,32 @@ class PredictionTable:
     Parameters
     ----------
     path : path
-        Where to write. An older table of predictions is replaced, any other file is left as it is.
+        Where to write. An older table of predictions is replaced with the first row, any other file is left as it is.
     label_names : sequence of str
         The levels, lowest first; each has a column ``proba_NAME``.
 
     Raises
     ------
     OutputError
-        It cannot be written, or something else is in its place.
+        It cannot be written, something else is in its place, or another process is writing it.
     """
 
     def __init__(self, path: str | os.PathLike[str], label_names: Sequence[str]) -> None:
         self._path = Path(path)
         self._names = tuple(label_names)
-        self._n_rows = -1
+        self._n_rows = 0
+        self._begun = False
         try:
             _refuse_others(self._path)
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._file: IO[str] = open(self._path, "w", encoding="utf-8", errors="surrogateescape", newline="")  # noqa: SIM115
+            self._file: IO[str] = _open_locked(self._path)
         except OSError as error:
             if isinstance(error, OutputError):
                 raise
             raise OutputError(f"{path} cannot be written: {error.strerror}. Give another --csv.") from error
         self._writer = csv.writer(self._file)
-        self._write([*_BEFORE, *(f"proba_{name}" for name in self._names), *_AFTER])
+        if not os.fstat(self._file.fileno()).st_size:
+            self._write([])
 
     def __enter__(self) -> Self:
         return self
@@ -70,26 +75,56 @@ class PredictionTable:
             The disk is full, or gone; the rows before are kept.
         """
         proba = result["proba"] or {}
-        self._write(
-            [
-                *(_cell(result[name]) for name in _BEFORE),
-                *(_cell(proba.get(name)) for name in self._names),
-                *(_cell(result.get(name)) for name in _AFTER),
-            ]
-        )
+        cells = [
+            *(_cell(result[name]) for name in _BEFORE),
+            *(_cell(proba.get(name)) for name in self._names),
+            *(_cell(result.get(name)) for name in _AFTER),
+        ]
+        self._write([cells])
+        self._n_rows += 1
 
-    def _write(self, cells: list[str]) -> None:
+    def _write(self, rows: Sequence[Sequence[str]]) -> None:
+        """Write rows; the first time the header before them, in place of an older table."""
+        header = [] if self._begun else [[*_BEFORE, *(f"proba_{name}" for name in self._names), *_AFTER]]
         try:
-            self._writer.writerow(cells)
+            if not self._begun and _is_regular(self._file):
+                self._file.truncate(0)
+            self._begun = True
+            self._writer.writerows([*header, *rows])
             self._file.flush()
         except OSError as error:
             with suppress(OSError):
                 self._file.close()
             raise OutputError(
-                f"{self._path} cannot be written any more: {error.strerror}. It has {max(self._n_rows, 0)} rows; make "
+                f"{self._path} cannot be written any more: {error.strerror}. It has {self._n_rows} rows; make "
                 "room, or give another --csv."
             ) from error
-        self._n_rows += 1
+
+
+def _open_locked(path: Path) -> IO[str]:
+    """Open without emptying, and keep other processes out until it is closed: two tables in one file destroy rows."""
+
+    def keep_content(name: str, flags: int) -> int:
+        return os.open(name, flags & ~os.O_TRUNC, 0o666)
+
+    file = open(path, "w", encoding="utf-8", errors="surrogateescape", newline="", opener=keep_content)  # noqa: SIM115
+    if sys.platform != "win32" and _is_regular(file):
+        import fcntl
+
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):  # others: a file system without locks
+                file.close()
+                raise OutputError(
+                    f"{path} is being written by another poise; expected a file of this one alone. Wait for it, or "
+                    "give another --csv."
+                ) from error
+    return file
+
+
+def _is_regular(file: IO[str]) -> bool:
+    return stat.S_ISREG(os.fstat(file.fileno()).st_mode)
 
 
 def _refuse_others(path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import csv
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,38 @@ def test_an_older_table_is_replaced_and_nothing_else(tmp_path: Path) -> None:
         with pytest.raises(OutputError, match=message):
             PredictionTable(bad, ["low"])
     assert labels.read_text() == "path,label\na.mp4,low\n"
+
+
+def test_an_older_table_stays_until_the_first_row_is_known(tmp_path: Path) -> None:
+    """So that a run that is stopped at once costs nothing; the new one has nothing of the old."""
+    path = tmp_path / "out.csv"
+    with PredictionTable(path, ["low", "moderate"]) as table:
+        table.add({**RESULT, "path": "a long name " * 50})
+        table.add(RESULT)
+    before = path.read_bytes()
+    with PredictionTable(path, ["low", "moderate"]):
+        pass
+    assert path.read_bytes() == before
+    with PredictionTable(path, ["low", "moderate"]) as table:
+        table.add(RESULT)
+        assert [row["path"] for row in read(path)] == [RESULT["path"]]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no locks of files there")
+def test_a_table_that_is_being_written_is_left_to_whoever_writes_it(tmp_path: Path) -> None:
+    """Also by another name; once it is closed, it can be replaced."""
+    path, link = tmp_path / "out.csv", tmp_path / "link.csv"
+    link.symlink_to(path)
+    with PredictionTable(path, ["low", "moderate"]) as table:
+        table.add(RESULT)
+        for name in (path, link):
+            with pytest.raises(OutputError, match=r"is being written by another poise; expected .*give another --csv"):
+                PredictionTable(name, ["low"])
+        table.add(RESULT)
+    assert len(read(path)) == 2
+    with PredictionTable(path, ["low"]) as table:
+        table.add({**RESULT, "proba": {"low": 1.0}})
+    assert len(read(path)) == 1
 
 
 def test_a_full_disk_is_one_sentence() -> None:
