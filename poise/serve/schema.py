@@ -119,13 +119,23 @@ def _check_extraction(extraction: Mapping[str, Any], dims: Mapping[str, int]) ->
             raise wrong(f"{where}.encoder.dim", encoder["dim"], f"{dims[modality]}, as head.modalities says")
         if text(spec, where, "dtype") not in DTYPES:
             raise wrong(f"{where}.dtype", spec["dtype"], " or ".join(DTYPES))
-        if "imported" not in spec:  # of features made elsewhere, no more is known
+        if "imported" not in spec:  # of features made elsewhere, less is known
             _check_extracted(spec, where)
+        elif "clips" in spec:
+            _check_clips(spec, where)
 
 
 def _check_extracted(spec: Mapping[str, Any], where: str) -> None:
     if "n_frames" in spec["encoder"]:
         whole(spec["encoder"], f"{where}.encoder", "n_frames", low=1, high=_MAX_FRAMES)
+    _check_clips(spec, where)
+    if text(get(spec, where, "decoder", dict), f"{where}.decoder", "backend") not in DECODERS:
+        raise wrong(f"{where}.decoder.backend", spec["decoder"]["backend"], " or ".join(DECODERS))
+    if spec.get("assumed", True) is not True:
+        raise wrong(f"{where}.assumed", spec["assumed"], "true, or nothing")
+
+
+def _check_clips(spec: Mapping[str, Any], where: str) -> None:
     clips = get(spec, where, "clips", dict)
     if set(clips) != set(_CLIPS):
         raise wrong(f"{where}.clips", sorted(clips), ", ".join(_CLIPS))
@@ -133,10 +143,6 @@ def _check_extracted(spec: Mapping[str, Any], where: str) -> None:
         ClipSettings.from_json(clips)
     except ExtractSettingsError as error:
         raise BundleError(f"{where}.clips: {error}") from error
-    if text(get(spec, where, "decoder", dict), f"{where}.decoder", "backend") not in DECODERS:
-        raise wrong(f"{where}.decoder.backend", spec["decoder"]["backend"], " or ".join(DECODERS))
-    if spec.get("assumed", True) is not True:
-        raise wrong(f"{where}.assumed", spec["assumed"], "true, or nothing")
 
 
 def _check_layers(head: Mapping[str, Any], extraction: Mapping[str, Any]) -> None:

@@ -21,6 +21,7 @@ from poise.extract.encoders.registry import make_encoder
 from poise.extract.fingerprint import build_spec
 from poise.heads import ClipClassifier
 from poise.serve import Bundle, Predictor, write_bundle
+from poise.serve.card import write_card
 from poise.serve.schema import check_document
 from poise.serve.values import parse_json
 from poise.store import Bags
@@ -278,6 +279,18 @@ def test_layers_of_a_head_are_those_that_its_encoders_keep(good: Path) -> None:
         check_document(put(layered, "head.layers", {"video": 3}))
 
 
+def test_windows_of_imported_features_need_not_be_said_but_are_windows(good: Path) -> None:
+    """What a card tells of them is what they are."""
+    with zipfile.ZipFile(good) as archive:
+        document = json.loads(archive.read("bundle.json"))
+    imported = put(document, "extraction.video.imported", {"collection": "x"})
+    check_document(imported)
+    check_document(put(imported, "extraction.video.clips", GONE))
+    for odd in (None, {}, [], "5 s", {"window_s": "x", "hop_s": 1.0, "min_tail_s": 1.0}, {"window_s": 2.0}):
+        with pytest.raises(BundleError, match=r"extraction\.video\.clips"):
+            check_document(put(imported, "extraction.video.clips", odd))
+
+
 def test_any_value_anywhere_is_accepted_or_refused_cleanly(good: Path, tmp_path: Path) -> None:
     """Every place of the document takes every kind of value: no other error than ours leaves."""
     with zipfile.ZipFile(good) as archive:
@@ -291,6 +304,7 @@ def test_any_value_anywhere_is_accepted_or_refused_cleanly(good: Path, tmp_path:
             except BundleError:
                 refused += 1
                 continue
+            write_card(changed)
             with contextlib.suppress(BundleError, EncoderError):
                 Predictor.from_bundle(with_value(good, tmp_path / "changed.zip", place, value))._doubts_of_model()
                 served += 1
