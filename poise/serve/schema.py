@@ -87,6 +87,8 @@ def _check_head(head: Mapping[str, Any], *, n_levels: int) -> dict[str, int]:
     for name in modalities:
         whole(modalities, "head.modalities", name, low=1, high=MOST_DIM)
     get(head, "head", "settings", dict)
+    if not is_number(head.get("temperature")):
+        raise wrong("head.temperature", head.get("temperature"), "a number")
     return dict(modalities)
 
 

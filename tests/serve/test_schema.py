@@ -107,6 +107,8 @@ WRONG = [
     ("strategy", "mean/mid/ridge", "head.settings.fusion is 'early'"),
     ("head", None, "head"),
     ("head.version", 9, "version 9"),
+    ("head.temperature", GONE, "head.temperature is None, expected a number"),
+    ("head.temperature", "warm", "head.temperature is 'warm', expected a number"),
     ("head.classes", 3, "head.classes"),
     ("head.classes", "012", "head.classes"),
     ("head.classes", ["0", "1", "2"], "head.classes"),
