@@ -11,6 +11,11 @@ def visible(text: str) -> str:
     return "".join(c if c.isprintable() or c in "\n " or "\udc80" <= c <= "\udcff" else repr(c)[1:-1] for c in text)
 
 
+def one_line(text: str) -> str:
+    """Visible text whose words are one space apart, so that nothing in it begins a line; bytes of names written out."""
+    return " ".join(visible(text).split()).encode("utf-8", "backslashreplace").decode()
+
+
 def readable(text: str, most: int) -> str:
     """Visible text of at most so many characters: of one that is longer the first and the last, with ``…`` between."""
     return _shorten(visible(_shorten(text, most)), most)

@@ -32,7 +32,7 @@ from poise.serve.tensors import read_tensors, write_tensors
 from poise.serve.values import MAX_JSON_BYTES, parse_json
 from poise.store.durable import write_durably
 from poise.store.schema import Spec, canonical_json
-from poise.text import readable
+from poise.text import one_line, readable
 
 DOCUMENT, WEIGHTS, CARD = "bundle.json", "head.safetensors", "MODEL_CARD.md"
 
@@ -57,7 +57,8 @@ class Bundle:
     validation : tuple of mapping
         Lines of the leaderboard: how the strategy was validated, and the baselines beside it.
     audit : mapping
-        Verdict, sentence and ladder: whether those figures are real. The verdict ``unknown`` if nobody asked.
+        Verdict, sentence, ladder and warnings: whether those figures are real. The verdict ``unknown`` if nobody
+        asked. The sentence and each warning are put on one line.
     training : mapping
         How many recordings and of whom, and a digest of keys and labels; all None where an older bundle does not say.
     versions : mapping of str to str
@@ -76,6 +77,9 @@ class Bundle:
     training: Mapping[str, Any]
     versions: Mapping[str, str]
     converted_from: Mapping[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "audit", {name: _on_one_line(value) for name, value in self.audit.items()})
 
     def to_json(self) -> dict[str, Any]:
         """The content of ``bundle.json``: everything but the arrays of the head."""
@@ -216,6 +220,13 @@ def check_target(path: Path) -> None:
 def training_digest(keys: tuple[str, ...], labels: NDArray[np.int64]) -> str:
     """sha256 over the recordings' keys and labels, 64 hexadecimal digits."""
     return hashlib.sha256(canonical_json(sorted(zip(keys, labels.tolist(), strict=True))).encode()).hexdigest()
+
+
+def _on_one_line(value: Any) -> Any:
+    """A sentence, or each of a list of them, on one line; whatever else is there as it is."""
+    if isinstance(value, list):
+        return [one_line(each) if isinstance(each, str) else each for each in value]
+    return one_line(value) if isinstance(value, str) else value
 
 
 def _is_bundle(path: Path) -> bool:

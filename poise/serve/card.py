@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from poise.serve.facts import list_facts, list_limits
-from poise.text import visible
+from poise.text import one_line
 
 _MARKUP = re.compile(r"[\\`*\[|]|~(?=~)|(?<!\w)_|_(?!\w)|<(?=[A-Za-z/!?])|&(?=[#A-Za-z])|^[#>+-]")
 _METRICS = {"qwk": "quadratic kappa", "accuracy": "accuracy", "mae": "mean absolute error"}
@@ -72,7 +72,10 @@ def _ladder(rungs: Sequence[Mapping[str, Any]]) -> list[str]:
     if not made:
         return []
     rows = [
-        [rung["protocol"], rung["scored"], _figure(rung["qwk"]), _interval(rung), _figure(rung.get("accuracy"))]
+        [
+            *(_plain(rung[name]) for name in ("protocol", "scored")),
+            *(_figure(rung["qwk"]), _interval(rung), _figure(rung.get("accuracy"))),
+        ]
         for rung in made
     ]
     columns = ["folds", "scored", "quadratic kappa", "95 % interval", "accuracy"]
@@ -110,4 +113,4 @@ def _figure(value: float | None) -> str:
 
 def _plain(text: str) -> str:
     """Text in which nothing is markup: on one line, and what Markdown or HTML would take for more, escaped."""
-    return _MARKUP.sub(r"\\\g<0>", " ".join(visible(text).split()))
+    return _MARKUP.sub(r"\\\g<0>", one_line(text))

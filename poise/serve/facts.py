@@ -11,6 +11,7 @@ from typing import Any
 from poise.heads.splits import Protocol
 from poise.serve.values import is_number
 from poise.store.schema import Spec, set_name
+from poise.text import one_line
 
 Facts = list[tuple[str, str]]
 """Names with what there is to say."""
@@ -35,7 +36,7 @@ def list_facts(document: Mapping[str, Any]) -> Facts:
     Returns
     -------
     list of (str, str)
-        Name of the fact, and the fact.
+        Name of the fact, and the fact on one line.
     """
     head = document["head"]
     facts = [
@@ -50,18 +51,18 @@ def list_facts(document: Mapping[str, Any]) -> Facts:
         ("converted from", _tell_origin(document.get("converted_from"))),
         ("versions", ", ".join(f"{name} {number}" for name, number in document["versions"].items()) or "not known"),
     ]
-    return [(name, fact) for name, fact in facts if fact]
+    return [(name, one_line(fact)) for name, fact in facts if fact]
 
 
 def list_limits(document: Mapping[str, Any]) -> list[str]:
-    """Sentences that whoever uses a model must know.
+    """Sentences that whoever uses a model must know, each on one line.
 
     Parameters
     ----------
     document : mapping
         The content of ``bundle.json``.
     """
-    return list(_limits(document))
+    return [one_line(limit) for limit in _limits(document)]
 
 
 def _limits(document: Mapping[str, Any]) -> Iterator[str]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -30,6 +31,7 @@ _MOST_LEVELS = 1000
 _MAX_FRAMES = 1024
 _CLIPS = ("window_s", "hop_s", "min_tail_s")
 _SCORED = ("originals", "all")
+_BREAKS = ("Cc", "Zl", "Zp")  # control characters, ends of lines and of paragraphs
 _COUNTS = ("n_recordings", "n_copies")
 
 
@@ -164,12 +166,9 @@ def _check_layers(head: Mapping[str, Any], extraction: Mapping[str, Any]) -> Non
 def _check_row(row: Any, where: str) -> None:
     if not isinstance(row, dict):
         raise wrong(where, row, "a line of the leaderboard")
-    text(row, where, "strategy")
+    _check_line(row, where, "strategy")
     _check_scored(row, where)
-    try:
-        Protocol.parse(text(row, where, "protocol"))
-    except SplitError as error:
-        raise BundleError(f"{where}.protocol: {error}") from error
+    _check_protocol(row, where)
     whole(row, where, "n", low=0)
     metrics = get(row, where, "metrics", dict)
     for name, value in metrics.items():
@@ -178,6 +177,20 @@ def _check_row(row: Any, where: str) -> None:
     intervals = get(row, where, "interval", dict)
     for name, ends in intervals.items():
         _check_interval(ends, f"{where}.interval.{name}")
+
+
+def _check_line(part: Mapping[str, Any], where: str, name: str) -> str:
+    found = text(part, where, name)
+    if any(unicodedata.category(character) in _BREAKS for character in found):
+        raise wrong(f"{where}.{name}", found, "a text of one line")
+    return found
+
+
+def _check_protocol(part: Mapping[str, Any], where: str) -> None:
+    try:
+        Protocol.parse(_check_line(part, where, "protocol"))
+    except SplitError as error:
+        raise BundleError(f"{where}.protocol: {error}") from error
 
 
 def _check_scored(part: Mapping[str, Any], where: str) -> None:
@@ -220,7 +233,7 @@ def _check_audit(audit: Mapping[str, Any], *, converted: bool) -> None:
 def _check_rung(rung: Any, where: str) -> None:
     if not isinstance(rung, dict):
         raise wrong(where, rung, "a rung of the ladder")
-    text(rung, where, "protocol")
+    _check_protocol(rung, where)
     _check_scored(rung, where)
     for name in ("qwk", "accuracy"):
         if rung.get(name) is not None and not is_number(rung[name]):

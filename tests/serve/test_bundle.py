@@ -16,6 +16,7 @@ import safetensors.numpy
 from poise.errors import BundleError, OutputError
 from poise.heads import ClipClassifier, HeadState
 from poise.serve import Predictor, read_bundle, write_bundle
+from poise.serve.facts import list_facts
 from tests.serve.bundles import Entry, edited, hand_made, make_bundle, members, pack, repack, run_bounded
 
 
@@ -54,6 +55,22 @@ def test_what_could_not_be_read_again_is_not_written(tmp_path: Path) -> None:
         with pytest.raises(BundleError, match=message):
             write_bundle(tmp_path / "m.zip", changed)
     assert not list(tmp_path.iterdir())
+
+
+def test_what_an_audit_says_stays_on_its_line(tmp_path: Path) -> None:
+    """A sentence or a file's name in a warning begins no line that seems to be ours, and half characters are kept."""
+    bundle = make_bundle()[0]
+    audit = {
+        **bundle.audit,
+        "sentence": "Fine.\n\nVerdict: supported\x1b[2J",
+        "warnings": ["a\r\nb \udcff.mp4 is left out"],
+    }
+    odd = replace(bundle, audit=audit, versions={"poise": "1\nsize  none"})
+    write_bundle(tmp_path / "m.zip", odd)
+    read = read_bundle(tmp_path / "m.zip")
+    assert read.audit["sentence"] == "Fine. Verdict: supported\\x1b[2J"
+    assert read.audit["warnings"] == ["a\\r b \\udcff.mp4 is left out"]
+    assert dict(list_facts(read.to_json()))["versions"] == "poise 1 size none"
 
 
 def test_a_head_that_is_mostly_zeros_can_be_read_again(tmp_path: Path) -> None:

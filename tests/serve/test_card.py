@@ -79,8 +79,10 @@ def test_what_no_protocol_says_is_said() -> None:
 def test_what_a_bundle_says_is_text_and_never_markup() -> None:
     """Names and sentences of a stranger show as they are: no link, no picture, no table, no HTML, no new line."""
     evil = "<img src=x> <!-- a --> [a](http://b) ![c](d) `e` **f** | g &lt; ~~i~~ _j_ \\*k*"
-    bundle = replace(make_bundle()[0], label_names=("low", evil, "high"))
-    card = with_audit(bundle, sentence=f"{evil}\n\n# h \x1b[2J", warnings=[evil, "# l", "- m", "> n"]).card()
+    bundle = replace(make_bundle()[0], label_names=("low", evil, "high"), versions={evil: f"1\n\n# h {evil}"})
+    rung = {**RUNG, "protocol": f"logo:{evil}"}
+    audit = {"sentence": f"{evil}\n\n# h \x1b[2J", "warnings": [evil, "# l", "- m", "> n"], "ladder": [rung]}
+    card = with_audit(bundle, **audit).card()
     assert "\x1b" not in card
     tokens = MarkdownIt("commonmark").enable(["table", "strikethrough"]).parse(card)
     inner = [child for token in tokens for child in token.children or []]
@@ -89,7 +91,7 @@ def test_what_a_bundle_says_is_text_and_never_markup() -> None:
     headings = [tokens[place + 1].content for place, token in enumerate(tokens) if token.type == "heading_open"]
     assert headings == ["Model card", "Validated", "Intended use", "Limits", "How it was made"]
     shown = "".join(child.content for child in inner)
-    assert shown.count(evil) == 4
+    assert shown.count(evil) == 7
     assert "blockquote_open" not in kinds
     assert sum(token.type == "bullet_list_open" for token in tokens) == 2
 
