@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TextIO
 
 from poise.errors import StudyError
 from poise.heads.report.checking import check_board, check_splits, parse_json
+from poise.store.regular import open_regular, read_regular
 
+_MOST_TABLE_BYTES = 1 << 32  # a row takes 200 bytes: 10,000 recordings under 2,000 strategies and protocols
+_LONGEST_LINE = 1 << 22
 _ANEW = "Make the study anew with `poise compare … --out STUDY`."
 
 
@@ -164,7 +168,7 @@ def _check_whole(path: Path) -> None:
 
 def _read_json(path: Path) -> Any:
     try:
-        return parse_json(path.read_text(encoding="utf-8", errors="surrogateescape"))
+        return parse_json(read_regular(path).decode("utf-8", "surrogateescape"))
     except (OSError, ValueError) as error:
         raise StudyError(f"{path} cannot be read: {error}. {_ANEW}") from error
 
@@ -187,8 +191,11 @@ def _kappa(row: Mapping[str, Any]) -> float:
 def _table(path: Path, columns: Sequence[str]) -> Iterator[tuple[list[str], Iterator[list[str]]]]:
     """Header and rows of a CSV that has these columns."""
     try:
-        with path.open(encoding="utf-8", errors="surrogateescape", newline="") as text:
-            rows = csv.reader(text, strict=True)
+        with (
+            open_regular(path, max_bytes=_MOST_TABLE_BYTES) as file,
+            io.TextIOWrapper(file, encoding="utf-8", errors="surrogateescape", newline="") as text,
+        ):
+            rows = csv.reader(_lines(text), strict=True)
             header = next(rows, [])
             lacking = [name for name in columns if name not in header]
             if lacking:
@@ -198,6 +205,18 @@ def _table(path: Path, columns: Sequence[str]) -> Iterator[tuple[list[str], Iter
         if isinstance(error, StudyError):
             raise
         raise StudyError(f"{path} cannot be read: {error}. {_ANEW}") from error
+
+
+def _lines(text: TextIO) -> Iterator[str]:
+    """Lines, none of which fills the memory, and no more of them than such a table has, also while it grows."""
+    left = _MOST_TABLE_BYTES
+    while line := text.readline(_LONGEST_LINE + 1):
+        left -= len(line)
+        if len(line) > _LONGEST_LINE or left < 0:
+            raise ValueError(
+                f"a line is longer than {_LONGEST_LINE:,} characters, or the whole than {_MOST_TABLE_BYTES:,}"
+            )
+        yield line
 
 
 def _check_width(row: list[str], header: Sequence[str], line: int) -> list[str]:
@@ -250,7 +269,7 @@ def _share(text: str) -> float:
 
 def _find_attention(path: Path, board: Mapping[str, Any], leader: Mapping[str, Any]) -> tuple[str, str]:
     """Strategy and protocol whose attention is shown: the leader's if it has any, else the next best one's."""
-    if not path.exists():
+    if not os.path.lexists(path):
         return "", ""
     with _table(path, ["strategy", "protocol"]) as (header, rows):
         first, second = header.index("strategy"), header.index("protocol")

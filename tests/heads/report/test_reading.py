@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -128,6 +129,25 @@ def test_files_that_are_no_json_are_refused(own_folder: Path) -> None:
             read_study(own_folder)
     (own_folder / "leaderboard.json").write_text("[]")
     with pytest.raises(StudyError, match=r"the whole is \[\]; expected an object"):
+        read_study(own_folder)
+
+
+@pytest.mark.parametrize("name", ["attention.csv", "predictions.csv", "leaderboard.json", "splits.json"])
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder", "giant", "long line", "link to nothing"])
+def test_a_file_that_never_ends_is_refused(own_folder: Path, name: str, kind: str) -> None:
+    """A pipe that nobody writes into, a device, more than a study holds, a line that would fill the memory."""
+    place = own_folder / name
+    place.unlink()
+    if kind == "giant":
+        with place.open("wb") as file:
+            file.truncate(1 << 40)
+    elif kind == "long line":
+        place.write_text("x" * (5 << 20))
+    else:
+        targets = {"device": "/dev/zero", "link to nothing": "nothing"}
+        makers = {"pipe": os.mkfifo, "folder": os.mkdir}
+        makers.get(kind, lambda path: path.symlink_to(targets[kind]))(place)
+    with pytest.raises(StudyError, match=rf"{name} cannot be read: |has no {name}"):
         read_study(own_folder)
 
 
