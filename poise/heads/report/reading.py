@@ -156,10 +156,12 @@ def _hardness(protocol: str) -> int:
 
 
 def _check_whole(path: Path) -> None:
-    if not path.is_dir():
-        what = "is a file, not a study's folder" if path.exists() else "does not exist"
+    if not os.path.isdir(path):
+        what = "is a file, not a study's folder" if os.path.exists(path) else "does not exist"
         raise StudyError(f"{path} {what}. Give the folder that `poise compare … --out STUDY` wrote.")
-    lacking = [name for name in ("splits.json", "predictions.csv", "leaderboard.json") if not (path / name).is_file()]
+    lacking = [
+        name for name in ("splits.json", "predictions.csv", "leaderboard.json") if not os.path.isfile(path / name)
+    ]
     if len(lacking) == 3:
         raise StudyError(f"{path} holds no study. Give the folder that `poise compare … --out STUDY` wrote.")
     if lacking:

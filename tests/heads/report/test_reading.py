@@ -63,6 +63,9 @@ def test_folder_that_is_no_whole_study_is_refused(own_folder: Path, tmp_path: Pa
     """Nothing there, a file, another folder, and a study whose last file was not written."""
     with pytest.raises(StudyError, match=r"nothing does not exist\. Give the folder"):
         read_study(tmp_path / "nothing")
+    for place in ("x" * 300, "a\0b"):
+        with pytest.raises(StudyError, match=r"does not exist\. Give the folder"):
+            read_study(place)
     with pytest.raises(StudyError, match="is a file, not a study's folder"):
         read_study(own_folder / "splits.json")
     (tmp_path / "other").mkdir()
