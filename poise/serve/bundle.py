@@ -121,10 +121,7 @@ def read_bundle(path: str | os.PathLike[str], *, trust_pickle: bool = False) -> 
     BundleError
         The file is not a bundle, is damaged, says what cannot be, or is of a schema that this poise does not know.
     """
-    if not Path(path).exists():
-        raise BundleError(
-            f"There is no model at {path}. Make one with `poise train MANIFEST --store DIR --out {path}`."
-        )
+    _check_there(path, f"Make one with `poise train MANIFEST --store DIR --out {path}`.")
     with _naming(path):
         archive = Archive.of_bytes(read_bytes(Path(path)))
         if DOCUMENT in archive.files:
@@ -198,7 +195,7 @@ def write_bundle(path: str | os.PathLike[str], bundle: Bundle) -> None:
     try:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         write_durably(Path(path), _pack(contents))
-    except OSError as error:
+    except (OSError, ValueError) as error:
         reason = error.__cause__ if isinstance(error, StoreWriteError) else error
         raise OutputError(f"The model cannot be written to {path}: {reason}. Give another --out.") from error
 
@@ -211,15 +208,25 @@ def check_target(path: Path) -> None:
     OutputError
         There is a folder or another kind of file.
     """
-    if path.is_dir():
+    if os.path.isdir(path):
         raise OutputError(f"{path} is a folder. Give the name of a file, as model.zip.")
-    if path.exists() and not _is_bundle(path):
+    if os.path.exists(path) and not _is_bundle(path):
         raise OutputError(f"{path} exists and is not a model, so it is left as it is. Give another --out.")
 
 
 def training_digest(keys: tuple[str, ...], labels: NDArray[np.int64]) -> str:
     """sha256 over the recordings' keys and labels, 64 hexadecimal digits."""
     return hashlib.sha256(canonical_json(sorted(zip(keys, labels.tolist(), strict=True))).encode()).hexdigest()
+
+
+def _check_there(path: str | os.PathLike[str], advice: str) -> None:
+    """Refuse a place without a file; why another cannot be read is told where it is read."""
+    try:
+        os.stat(path)
+    except FileNotFoundError as error:
+        raise BundleError(f"There is no model at {path}. {advice}") from error
+    except (OSError, ValueError):
+        return
 
 
 def _on_one_line(value: Any) -> Any:

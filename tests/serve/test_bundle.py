@@ -139,6 +139,17 @@ def test_a_file_that_is_no_zip_or_is_cut_is_refused(tmp_path: Path) -> None:
         read_bundle(tmp_path / "nothing.zip")
 
 
+def test_a_name_that_cannot_be_is_one_error(tmp_path: Path) -> None:
+    """Too long, half a name, or below a file: for reading and for writing."""
+    bundle = make_bundle()[0]
+    (tmp_path / "file").touch()
+    for name, reason in [("a" * 300, "name too long"), ("a\0b", "null"), ("file/a.zip", "Not a directory")]:
+        with pytest.raises(BundleError, match=f"cannot be read: .*{reason}"):
+            read_bundle(tmp_path / name)
+        with pytest.raises(OutputError, match="cannot be written to"):
+            write_bundle(tmp_path / name, bundle)
+
+
 def test_a_zip_packed_in_an_unusual_way_is_refused(tmp_path: Path) -> None:
     """Other methods unpack to a thousand times as much from a few bytes."""
     write_bundle(tmp_path / "good.zip", make_bundle()[0])
