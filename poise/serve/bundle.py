@@ -154,6 +154,7 @@ def convert_bundle(old: str | os.PathLike[str], new: str | os.PathLike[str], *, 
         The new file cannot be written, or there is another kind of file in its place.
     """
     check_target(Path(new))
+    _check_there(old, "Give the ZIP of older software that is to be converted.")
     bundle = read_bundle(old, trust_pickle=trust_pickle)
     if _is_bundle(Path(old)):
         raise BundleError(f"{old} is a bundle of this poise: there is nothing to convert. Use it as it is.")

@@ -15,7 +15,7 @@ import safetensors.numpy
 
 from poise.errors import BundleError, OutputError
 from poise.heads import ClipClassifier, HeadState
-from poise.serve import Predictor, read_bundle, write_bundle
+from poise.serve import Predictor, convert_bundle, read_bundle, write_bundle
 from poise.serve.facts import list_facts
 from tests.serve.bundles import Entry, edited, hand_made, make_bundle, members, pack, repack, run_bounded
 
@@ -137,6 +137,8 @@ def test_a_file_that_is_no_zip_or_is_cut_is_refused(tmp_path: Path) -> None:
         read_bundle(tmp_path)
     with pytest.raises(BundleError, match="There is no model at .*nothing.zip. Make one with `poise train"):
         read_bundle(tmp_path / "nothing.zip")
+    with pytest.raises(BundleError, match="There is no model at .*nothing.zip. Give the ZIP of older software"):
+        convert_bundle(tmp_path / "nothing.zip", tmp_path / "new.zip")
 
 
 def test_a_name_that_cannot_be_is_one_error(tmp_path: Path) -> None:
