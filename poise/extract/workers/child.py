@@ -5,7 +5,6 @@ A file may crash it, hang it or fill its memory; whoever started it, :mod:`poise
 
 from __future__ import annotations
 
-import ctypes
 import pickle
 import signal
 import socket
@@ -19,11 +18,11 @@ from poise.extract.encoders.base import Encoder
 from poise.extract.media.heartbeat import listen
 from poise.extract.reading import Notes
 from poise.extract.workers.channel import Channel, ChannelClosedError
+from poise.extract.workers.orphans import die_with_parent
 from poise.extract.workers.source import HereSource, Reading
 from poise.store.schema import Modality
 from poise.text import describe_error
 
-_PR_SET_PDEATHSIG = 1
 _GB = 1 << 30
 
 
@@ -86,7 +85,7 @@ def main(descriptor: int) -> None:
         A connected socket.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for whoever started this process
-    _die_with_parent()
+    die_with_parent()
     channel = Channel(socket.socket(fileno=descriptor))
     try:
         setup: Setup = channel.receive()
@@ -145,9 +144,3 @@ def _limit_memory(n_bytes: int) -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     limit = n_bytes if hard == resource.RLIM_INFINITY else min(n_bytes, hard)
     resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
-
-
-def _die_with_parent() -> None:
-    """End when whoever started this process ends, also in the middle of a file that never ends (Linux)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

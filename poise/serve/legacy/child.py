@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import pickle
+import signal
+import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,10 +17,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from poise.errors import BundleError
+from poise.extract.workers.orphans import die_with_parent
 from poise.serve.legacy.checkpoint import Checkpoint, split
 from poise.serve.legacy.unpickling import ARRAYS, RESULT, SCALER, WEIGHTS
 from poise.serve.tensors import write_tensors
 from poise.text import describe_error
+
+
+def start(folder: str, most_s: int) -> None:
+    """Do so as a process of its own, which ends with whoever started it, and after so many seconds (not on Windows)."""
+    die_with_parent()
+    if sys.platform != "win32":
+        signal.alarm(most_s)
+    main(folder)
 
 
 def main(folder: str) -> None:

@@ -6,6 +6,7 @@ in a pickle may do all that you may. What comes back is checked like any file.
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
@@ -26,7 +27,9 @@ from poise.text import readable
 
 WEIGHTS, SCALER, RESULT, ARRAYS = "weights.pt", "scaler.pkl", "result.json", "result.safetensors"
 
+_PREFIX = "poise-unpickle-"
 _PATIENCE_S = 300.0
+_GRACE_S = 10.0
 _LONGEST_REASON = 300
 
 Scaler = tuple[NDArray[np.float64], NDArray[np.float64]]
@@ -54,7 +57,7 @@ def unpickle(contents: Mapping[str, bytes]) -> tuple[Checkpoint | None, Scaler |
     BundleError
         They cannot be unpickled, or what they hold is no network and no scaler.
     """
-    with tempfile.TemporaryDirectory(prefix="poise-unpickle-") as name:
+    with tempfile.TemporaryDirectory(prefix=_PREFIX) as name:
         folder = Path(name)
         for file, content in contents.items():
             (folder / file).write_bytes(content)
@@ -65,7 +68,11 @@ def unpickle(contents: Mapping[str, bytes]) -> tuple[Checkpoint | None, Scaler |
 def _run(folder: Path) -> str:
     """Unpickle in a process of its own; say how that ended."""
     path = [os.path.abspath(place) for place in sys.path]
-    code = f"import sys; sys.path[:] = {path!r}; from poise.serve.legacy.child import main; main({os.fspath(folder)!r})"
+    most_s = math.ceil(_PATIENCE_S + _GRACE_S)  # it is told too, for where nobody is left to end it
+    code = (
+        f"import sys; sys.path[:] = {path!r}; "
+        f"from poise.serve.legacy.child import start; start({os.fspath(folder)!r}, {most_s})"
+    )
     nowhere = subprocess.DEVNULL
     try:
         done = subprocess.run(  # noqa: S603  our own program

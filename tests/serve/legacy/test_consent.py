@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 import os
 import pickle
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -202,6 +204,52 @@ def test_a_pickle_that_never_ends_is_ended(tmp_path: Path, monkeypatch: pytest.M
     old = pack(tmp_path / "old.zip", {"model.pt": saved({"model": Waits()})})
     with pytest.raises(BundleError, match="took more than 1 seconds, and left no result"):
         read_bundle(old, trust_pickle=True)
+
+
+class TellsAndWaits:
+    """Unpickled, it writes down in which process, and does not end."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> Any:
+        code = f"import os, time; open({str(self.marker)!r}, 'w').write(str(os.getpid()) + ' '); time.sleep(60)"
+        return (exec, (code,))
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a process with its parent")
+def test_nothing_of_an_unpickling_outlives_who_asked_for_it(tmp_path: Path) -> None:
+    """After kill -9 its process is gone too."""
+    marker = tmp_path / "pid"
+    old = pack(tmp_path / "old.zip", {"model.pt": saved({"model": TellsAndWaits(marker)})})
+    code = f"from poise.serve import read_bundle; read_bundle({str(old)!r}, trust_pickle=True)"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)}
+    with subprocess.Popen([sys.executable, "-c", code], env=environment) as process:
+        while not (marker.exists() and marker.read_text().endswith(" ")) and process.poll() is None:
+            time.sleep(0.05)
+        process.kill()
+    pid, ends_at = int(marker.read_text()), time.monotonic() + 20
+    while is_alive(pid) and time.monotonic() < ends_at:
+        time.sleep(0.05)
+    assert not is_alive(pid)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no alarm there")
+def test_a_process_that_unpickles_ends_by_itself(tmp_path: Path) -> None:
+    """After the seconds that it was given, should nobody be left to end it."""
+    (tmp_path / unpickling.WEIGHTS).write_bytes(saved({"model": Waits()}))
+    code = f"from poise.serve.legacy.child import start; start({str(tmp_path)!r}, 5)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=100, check=False
+    )
+    assert done.returncode == -signal.SIGALRM
 
 
 @pytest.mark.usefixtures("_at_once")
