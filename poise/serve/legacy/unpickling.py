@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import math
 import os
+import stat
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
+from shutil import rmtree
 from typing import Any
 
 import numpy as np
@@ -30,6 +34,7 @@ WEIGHTS, SCALER, RESULT, ARRAYS = "weights.pt", "scaler.pkl", "result.json", "re
 _PREFIX = "poise-unpickle-"
 _PATIENCE_S = 300.0
 _GRACE_S = 10.0
+_ABANDONED_S = 3600.0
 _LONGEST_REASON = 300
 
 Scaler = tuple[NDArray[np.float64], NDArray[np.float64]]
@@ -57,12 +62,23 @@ def unpickle(contents: Mapping[str, bytes]) -> tuple[Checkpoint | None, Scaler |
     BundleError
         They cannot be unpickled, or what they hold is no network and no scaler.
     """
+    _remove_abandoned(Path(tempfile.gettempdir()))
     with tempfile.TemporaryDirectory(prefix=_PREFIX) as name:
         folder = Path(name)
         for file, content in contents.items():
             (folder / file).write_bytes(content)
         ended = _run(folder)
         return _read(folder, ended)
+
+
+def _remove_abandoned(parent: Path) -> None:
+    """Remove this user's folders that are older than any process may become: whoever made them was killed."""
+    for folder in parent.glob(f"{_PREFIX}*"):
+        with suppress(OSError):  # another user's, or removed just now
+            status = folder.lstat()
+            mine = not hasattr(os, "getuid") or status.st_uid == os.getuid()
+            if mine and stat.S_ISDIR(status.st_mode) and time.time() - status.st_mtime > _ABANDONED_S:
+                rmtree(folder, ignore_errors=True)
 
 
 def _run(folder: Path) -> str:

@@ -252,6 +252,22 @@ def test_a_process_that_unpickles_ends_by_itself(tmp_path: Path) -> None:
     assert done.returncode == -signal.SIGALRM
 
 
+def test_folders_of_those_that_were_killed_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once they are older than any process may become; younger ones, links and others' files stay."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    old = pack(tmp_path / "old.zip", {"model.pt": saved({"model": make_network()})})
+    (tmp_path / "elsewhere").mkdir()
+    for name in ("poise-unpickle-dead", "poise-unpickle-young", "other"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").touch()
+    (tmp_path / "poise-unpickle-link").symlink_to(tmp_path / "elsewhere")
+    for name in ("poise-unpickle-dead", "other", "elsewhere"):
+        os.utime(tmp_path / name, (0, 0))
+    read_bundle(old, trust_pickle=True)
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {"old.zip", "elsewhere", "other", "poise-unpickle-young", "poise-unpickle-link"}
+
+
 @pytest.mark.usefixtures("_at_once")
 @pytest.mark.parametrize(
     ("content", "message"),
