@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ from poise.app.jobs import Job
 from poise.app.wording import plain
 
 _POLL_S = 0.5
+_NUMBERS = itertools.count()
 _WORDS = {
     "waiting": "Waiting for another recording to be finished",
     "loading": "Loading the weights of the encoders",
@@ -31,13 +33,15 @@ def follow(job: Job[Any], show: Callable[[], None]) -> None:
         Draws how far it is.
     """
 
-    @st.fragment(run_every=_POLL_S)
     def poll() -> None:
         if job.is_over:
             st.rerun()
         show()
 
-    poll()
+    # Streamlit forgets what a run has drawn if a fragment that it drew as well is asked for before that was sent; under
+    # a new name it cannot be asked for until then
+    poll.__qualname__ = f"poll_{next(_NUMBERS)}"
+    st.fragment(poll, run_every=_POLL_S)()
 
 
 def show_bar(job: Job[Any]) -> None:
