@@ -26,7 +26,7 @@ def main(demo: Path) -> None:
     settings = AppSettings(model=str(demo / "model.zip"), study=str(demo / "study"))
     with open_browser() as browser, running(settings, host="127.0.0.1", port=find_port("127.0.0.1", 0)) as server:
         picture(browser, server.url, demo, DOCS / "app.png", width=1200, height=1190)
-        picture(browser, server.url, demo, DOCS / "app-phone.png", width=400, height=1290)
+        picture(browser, server.url, demo, DOCS / "app-phone.png", width=400, height=1380)
         picture_study(browser, server.url, DOCS / "app-study.png")
 
 
