@@ -368,7 +368,7 @@ def test_settings_that_cannot_be_read_are_a_sentence(open_app: Open, monkeypatch
     monkeypatch.setenv(VARIABLE, "nonsense")
     session.settings.cache_clear()
     at = AppTest.from_file(str(SCRIPT), default_timeout=PATIENCE_S).run()
-    assert "Start the app with `poise app`" in said(at.error)
+    assert "Start the app with “poise app”" in said(at.error)
     assert not at.exception
 
 
