@@ -5,7 +5,6 @@ Runs in a process of its own, started by :mod:`poise.app.preview`, and says on s
 
 from __future__ import annotations
 
-import ctypes
 import json
 import signal
 import sys
@@ -26,6 +25,7 @@ from poise.errors import MediaError, PoiseError
 from poise.extract.media.heartbeat import listen
 from poise.extract.media.opening import open_media
 from poise.extract.media.probe import Probe, frame_pts, packets, probe
+from poise.extract.workers.orphans import die_with_parent
 from poise.text import describe_error
 
 LONG_SIDE, SHORT_SIDE = 854, 480
@@ -36,7 +36,6 @@ MAX_S = 600.0
 _MAX_PIXELS = 8192 * 8192
 _MAX_MEMORY = 2 << 30
 _MAX_FILE = 256 << 20
-_PR_SET_PDEATHSIG = 1
 _TICKS_PER_S = 1000
 _SOUND_HZ = 48_000
 _EVERY_S = 0.5
@@ -247,8 +246,7 @@ def _say(**said: Any) -> None:
 
 def _limit() -> None:
     """Take no more memory and disk than a preview needs, and end with whoever started this (Linux)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    die_with_parent()
     if sys.platform != "win32":
         import resource
 

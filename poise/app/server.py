@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
 import ipaddress
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -21,6 +19,7 @@ from poise.app.scratch import scratch_folder
 from poise.app.settings import AppSettings
 from poise.app.theme import Theme, theme_options
 from poise.errors import AppError, MissingDependencyError
+from poise.extract.workers.orphans import die_with_parent
 
 MIN_STREAMLIT = (1, 60)
 SCRIPT = Path(__file__).parent / "script" / "main.py"
@@ -28,7 +27,6 @@ SCRIPT = Path(__file__).parent / "script" / "main.py"
 _START_S = 300.0
 _END_S = 5.0
 _LOOK_S = 0.2
-_PR_SET_PDEATHSIG = 1
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
@@ -130,7 +128,7 @@ def running(settings: AppSettings, *, host: str, port: int, theme: Theme = "dark
             stdin=subprocess.DEVNULL,
             stdout=sys.stderr.fileno() if _has_number(sys.stderr) else None,
             env=_environment(settings, host, folder),
-            preexec_fn=_die_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509  one call, no locks
+            preexec_fn=die_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509  one call, no locks
         )
         server = Server(process, show_url(host, port))
         try:
@@ -234,7 +232,3 @@ def _has_number(stream: object) -> bool:
         return number is not None and number() >= 0
     except (OSError, ValueError):
         return False
-
-
-def _die_with_parent() -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
