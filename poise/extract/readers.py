@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 import weakref
@@ -25,7 +26,8 @@ _Prefetcher = Prefetcher[Part, Item, ClipSource]
 class Readers:
     """Threads that are started with the first file, and end when this is closed or nobody holds it any more.
 
-    They outlive a file because their processes do: Linux ends a process with the thread that started it.
+    They outlive a file because their processes do: Linux ends a process with the thread that started it. In a process
+    that was forked from this one there are no such threads: it gets its own, and leaves the others' alone.
 
     Parameters
     ----------
@@ -42,6 +44,7 @@ class Readers:
         self._n_workers = n_workers
         self._jobs: SimpleQueue[Part | None] = SimpleQueue()
         self._prefetcher: _Prefetcher | None = None
+        self._pid = os.getpid()
         self._stop = threading.Event()
 
     @contextmanager
@@ -79,12 +82,19 @@ class Readers:
 
     def close(self) -> None:
         """End the threads and their processes; the next file would start new ones."""
+        self._forget_inherited()
         if self._prefetcher is not None:
             _end(self._jobs, self._stop, self._n_workers)
             self._prefetcher.__exit__(None, None, None)
             self._prefetcher = None
 
+    def _forget_inherited(self) -> None:
+        """Leave the threads of the process from which this one was forked: its locks may never become free here."""
+        if self._pid != os.getpid():
+            self._pid, self._prefetcher = os.getpid(), None
+
     def _started(self) -> _Prefetcher:
+        self._forget_inherited()
         if self._prefetcher is None:
             self._jobs, self._stop = SimpleQueue(), threading.Event()
             self._prefetcher = _Prefetcher(

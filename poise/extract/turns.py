@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,6 +20,16 @@ Cancelled = Callable[[], bool]
 _WAIT_S = 0.2
 # torch's and the BLAS's numbers of threads belong to the whole process, and one file keeps every core busy
 _turn = threading.Lock()
+
+
+def _begin_anew() -> None:
+    """Free the turn in a process that was forked: the thread that may have had it is not there."""
+    global _turn  # noqa: PLW0603
+    _turn = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_anew)
 
 
 class Teller:
@@ -70,11 +81,12 @@ def one_at_a_time(teller: Teller) -> Iterator[None]:
     CancelledError
         Nobody wants the file any more.
     """
-    if not _turn.acquire(blocking=False):
+    turn = _turn  # a callback may fork
+    if not turn.acquire(blocking=False):
         teller.tell("waiting")
-        while not _turn.acquire(timeout=_WAIT_S):
+        while not turn.acquire(timeout=_WAIT_S):
             teller.check()
     try:
         yield
     finally:
-        _turn.release()
+        turn.release()

@@ -2,11 +2,13 @@
 
 import gc
 import os
+import subprocess
 import sys
 import threading
 import time
 import weakref
 from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,6 +22,7 @@ from tests.extract.plain_encoders import Deadly, Grey, Loudness, Moody
 from tests.extract.test_workers import children, even, python_that_dies
 from tests.media import tone, write_sound, write_video
 
+ROOT = Path(__file__).parents[2]
 CLIPS = ClipSettings(window_s=2, hop_s=2, min_tail_s=1)
 
 
@@ -56,6 +59,48 @@ class Mistaken(Loudness):
 
     def encode(self, clips):
         raise ValueError(f"{len(clips)} clips")
+
+
+FORKED = """
+import os, signal, sys, threading
+from pathlib import Path
+from tests.extract.test_file_encoder import encoder
+
+file = Path(sys.argv[1])
+one = encoder(workers=int(sys.argv[2]))
+expected = one.encode(file).modalities["video"].embeddings.tolist()
+held = threading.Event()
+
+def wait(*_):
+    held.set()
+    threading.Event().wait(1)
+
+def check(what):
+    assert what.encode(file).modalities["video"].embeddings.tolist() == expected
+
+def in_child(work):
+    child = os.fork()
+    if child == 0:
+        signal.alarm(60)
+        try:
+            work()
+        except BaseException as error:
+            print(repr(error), file=sys.stderr, flush=True)
+            os._exit(1)
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+
+in_child(lambda: (check(one), one.close()))
+in_child(one.close)
+in_child(lambda: check(encoder()))
+at_work = threading.Thread(target=one.encode, args=(file,), kwargs={"progress": wait})
+at_work.start()
+held.wait()
+in_child(lambda: check(one))
+at_work.join()
+check(one)
+one.close()
+"""
 
 
 class TestNumbers:
@@ -243,6 +288,21 @@ class TestAnApplication:
                 with pytest.raises(ZeroDivisionError):
                     one.encode(folder / "grey.mp4", **callback)
             assert len(one.encode(folder / "grey.mp4").modalities["video"].embeddings) == 3
+
+    @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork there")
+    @pytest.mark.parametrize("workers", [0, 2])
+    def test_a_forked_process_reads_files_of_its_own(self, folder, workers):
+        """With what was made before, or anew, and also while another thread was at work; its parent goes on as ever."""
+        done = subprocess.run(
+            [sys.executable, "-c", FORKED, str(folder / "white.mp4"), str(workers)],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
 
     def test_threads_take_turns(self, folder):
         """Each gets its own file's numbers."""
