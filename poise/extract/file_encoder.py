@@ -118,7 +118,7 @@ class FileEncoder:
         MediaError
             The file cannot be read.
         EncoderError
-            An encoder cannot be run.
+            An encoder cannot be run, or a callback of a file asks for another one.
         CancelledError
             ``cancelled`` said so, or this was closed meanwhile.
         """

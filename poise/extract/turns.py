@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from poise.errors import CancelledError
+from poise.errors import CancelledError, EncoderError
 
 Progress = Callable[[int, int, str], None]
 """Called with the number of clips that are encoded, of all clips (0 while unknown), and what is being done:
@@ -18,14 +18,24 @@ Cancelled = Callable[[], bool]
 """Asked about once a second whether the result is no longer wanted; True ends the work."""
 
 _WAIT_S = 0.2
+
+
+class _Turn:
+    """Held by the thread that works on a file."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.owner: int | None = None
+
+
 # torch's and the BLAS's numbers of threads belong to the whole process, and one file keeps every core busy
-_turn = threading.Lock()
+_turn = _Turn()
 
 
 def _begin_anew() -> None:
     """Free the turn in a process that was forked: the thread that may have had it is not there."""
     global _turn  # noqa: PLW0603
-    _turn = threading.Lock()
+    _turn = _Turn()
 
 
 if hasattr(os, "register_at_fork"):
@@ -71,6 +81,13 @@ class Teller:
         if self._cancelled is not None and self._cancelled():
             raise CancelledError(f"{self._file}: cancelled, as was asked.")
 
+    def refuse_within(self) -> EncoderError:
+        """The error of a file that is asked for while this very thread works on another one."""
+        return EncoderError(
+            f"{self._file}: asked for in a callback (progress or cancelled) of a file that this thread is working on, "
+            "which would wait for itself for ever. Expected one file at a time: ask for this one after the other."
+        )
+
 
 @contextmanager
 def one_at_a_time(teller: Teller) -> Iterator[None]:
@@ -78,15 +95,21 @@ def one_at_a_time(teller: Teller) -> Iterator[None]:
 
     Raises
     ------
+    EncoderError
+        This thread has it already: a callback of a file asks for another one, and would wait for itself.
     CancelledError
         Nobody wants the file any more.
     """
-    turn = _turn  # a callback may fork
-    if not turn.acquire(blocking=False):
+    turn, me = _turn, threading.get_ident()  # a callback may fork, and then there is another turn
+    if turn.owner == me:
+        raise teller.refuse_within()
+    if not turn.lock.acquire(blocking=False):
         teller.tell("waiting")
-        while not turn.acquire(timeout=_WAIT_S):
+        while not turn.lock.acquire(timeout=_WAIT_S):
             teller.check()
+    turn.owner = me
     try:
         yield
     finally:
-        turn.release()
+        turn.owner = None
+        turn.lock.release()

@@ -177,7 +177,7 @@ class Predictor:
         MediaError
             The file cannot be read or encoded, or lacks what the model needs.
         EncoderError
-            An encoder cannot be run.
+            An encoder cannot be run, or a callback of a file asks for another one.
         CancelledError
             ``cancelled`` said so.
         """

@@ -17,6 +17,7 @@ from poise.errors import CancelledError, EncoderError, ExtractSettingsError, Med
 from poise.extract.clips import ClipSettings
 from poise.extract.file_encoder import FileEncoder, encode_file
 from poise.extract.parts import Part
+from poise.extract.turns import Teller, one_at_a_time
 from poise.extract.workers.source import DecodeLimits, Reading
 from tests.extract.plain_encoders import Deadly, Grey, Loudness, Moody
 from tests.extract.test_workers import children, even, python_that_dies
@@ -229,9 +230,7 @@ class holding_the_turn:  # noqa: N801  used as a function
         taken.wait()
 
     def hold(self, taken):
-        from poise.extract.turns import _turn
-
-        with _turn:
+        with one_at_a_time(Teller(Path("another.mp4"), None, None)):
             taken.set()
             time.sleep(0.5)
 
@@ -288,6 +287,16 @@ class TestAnApplication:
                 with pytest.raises(ZeroDivisionError):
                     one.encode(folder / "grey.mp4", **callback)
             assert len(one.encode(folder / "grey.mp4").modalities["video"].embeddings) == 3
+
+    def test_a_callback_that_asks_for_another_file_is_told_so(self, folder):
+        """It would wait for itself; afterwards all goes on."""
+        for workers in (0, 1):
+            with encoder(workers=workers) as one, encoder(workers=0) as other:
+                for what in (one, other):
+                    again = lambda *_, what=what: what.encode(folder / "mute.mp4")  # noqa: E731
+                    with pytest.raises(EncoderError, match=r"mute\.mp4: asked for in a callback .* after the other"):
+                        one.encode(folder / "grey.mp4", progress=again)
+                assert len(one.encode(folder / "grey.mp4").modalities["video"].embeddings) == 3
 
     @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork there")
     @pytest.mark.parametrize("workers", [0, 2])
