@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 import numpy as np
@@ -12,6 +13,8 @@ from poise.extract.encoding import EncodedModality
 from poise.heads.fusion import LOOSE_FUSIONS, usable
 from poise.store.bags import Bags, ModalityBags
 from poise.store.schema import Modality, Spec
+
+_MEANS = {"video": "picture", "audio": "sound"}
 
 
 def as_bags(
@@ -46,10 +49,11 @@ def as_bags(
     bags = Bags(keys=(path,), modalities=modalities)
     lacking = [modality for modality, found in stored.items() if not len(found.embeddings)]
     if lacking and fusion not in LOOSE_FUSIONS:
-        raise MediaError(f"{path}: the model needs {lacking[0]}, but there is none: {stored[lacking[0]].reason}.")
+        needed = _MEANS[lacking[0]]
+        raise MediaError(f"{path}: the model needs {needed}, and there is none: {_why(stored[lacking[0]].reason)}.")
     if len(lacking) == len(stored):
-        why = " and ".join(f"{modality}: {stored[modality].reason}" for modality in lacking)
-        raise MediaError(f"{path}: the model needs picture or sound, but there is neither: {why}.")
+        why = " and ".join(f"{_MEANS[modality]}: {_why(stored[modality].reason)}" for modality in lacking)
+        raise MediaError(f"{path}: the model needs picture or sound, and there is neither: {why}.")
     if not usable(bags, fusion)[0]:
         spans = [f"{name} in {_list_spans(side.clip_times)}" for name, side in modalities.items()]
         raise MediaError(
@@ -77,6 +81,11 @@ def round_as_stored(found: EncodedModality, spec: Spec) -> EncodedModality:
         clip_times=found.clip_times[:0],
         reason=f"an embedding does not fit in {spec['dtype']}, as the model expects",
     )
+
+
+def _why(reason: str) -> str:
+    """A reason without the words that said already that there is none, and without a full stop."""
+    return re.sub(r"^no (picture|sound): ", "", reason).rstrip(".")
 
 
 def _list_spans(clip_times: NDArray[np.float64]) -> str:

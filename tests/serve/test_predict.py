@@ -171,7 +171,7 @@ def test_what_one_file_causes_is_an_error_of_that_file(
         (fail, "RuntimeError: no such clip"),
     ]:
         monkeypatch.setattr(encoder, "encode", encode)
-        with pytest.raises(MediaError, match=rf"r0\.mp4: the model needs audio, but there is none: .*{message}"):
+        with pytest.raises(MediaError, match=rf"r0\.mp4: the model needs sound, and there is none: .*{message}"):
             predictor.predict(file)
     precise = {name: {**spec, "dtype": "float32"} for name, spec in predictor.bundle.extraction.items()}
     wide = Predictor(replace(predictor.bundle, extraction=precise), workers=0)
@@ -189,7 +189,7 @@ def test_picture_and_sound_that_never_meet_are_an_error(tmp_path: Path) -> None:
     with pytest.raises(MediaError, match=r"a\.mp4: the model needs picture and sound at the same time.*video in 0-2 s"):
         as_bags("a.mp4", apart, {"video": spec, "audio": spec}, "early")
     nothing = clip._replace(embeddings=clip.embeddings[:0], clip_times=clip.clip_times[:0], reason="gone")
-    with pytest.raises(MediaError, match="needs picture or sound, but there is neither: video: gone and audio: gone"):
+    with pytest.raises(MediaError, match="needs picture or sound, and there is neither: picture: gone and sound: gone"):
         as_bags("a.mp4", {"video": nothing, "audio": nothing}, {"video": spec, "audio": spec}, "late")
 
 
@@ -226,7 +226,9 @@ def test_a_file_without_what_the_model_needs_is_an_error(extracted: tuple[Path, 
     """No sound for a model that listens, and a text for a film, are errors that name the file."""
     predictor, _ = train_on(extracted, "mean/early/ridge")
     write_video(extracted[0] / "mute.mp4", seconds=3.0, fps=12, sound=None)
-    with pytest.raises(MediaError, match=r"mute\.mp4: the model needs audio, but there is none"):
+    with pytest.raises(
+        MediaError, match=r"mute\.mp4: the model needs sound, and there is none: the file has no audio stream\.$"
+    ):
         predictor.predict(extracted[0] / "mute.mp4")
     (extracted[0] / "text.mp4").write_text("no film")
     with pytest.raises(MediaError, match=r"text\.mp4"):
