@@ -80,6 +80,18 @@ class TestWhichFile:
         with pytest.raises(MediaError, match="not a media file that poise opens"):
             probe(tmp_path / "list.mp4")
 
+    @pytest.mark.parametrize(
+        ("content", "helps"),
+        [(b"path,label\r\n\xc3\xa4.mp4,low\n", False), (b"PK\x03\x04\x14\x00", False), (b"\x01VOB\x00\x02", True)],
+    )
+    def test_converting_is_advised_where_it_may_help(self, tmp_path, content, helps):
+        """Of an unknown film, not of a table or a ZIP."""
+        (tmp_path / "odd.mp4").write_bytes(content)
+        with pytest.raises(MediaError, match="not a media file that poise opens") as caught:
+            check_media_file(tmp_path / "odd.mp4")
+        assert ("ffmpeg" in str(caught.value)) == helps
+        assert str(caught.value).endswith("." if not helps else "`.")
+
     def test_a_cut_off_header_is_an_error_of_the_file(self, tmp_path):
         """An MP4 whose index is lost cannot be opened, and the message says what to expect."""
         broken = cut_off(write_video(tmp_path / "good.mp4"), tmp_path / "broken.mp4", 0.5)

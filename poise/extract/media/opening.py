@@ -34,6 +34,8 @@ _MAGIC = (
     b"\x00\x00\x01\xba",  # MPEG program stream
     b"riff\x2e\x91\xcf\x11",  # Wave64
 )
+_TEXT = {*b"\t\n\r\f", *range(0x20, 0x7F), *range(0x80, 0x100)}
+_NO_MEDIA = (b"PK\x03\x04", b"PK\x05\x06", b"\x1f\x8b", b"%PDF-", b"7z\xbc\xaf\x27\x1c", b"\x7fELF", b"\x89HDF")
 _URL = re.compile(r"(^|/)[a-z][a-z0-9+.-]+:/")  # a path has lost the second slash
 _PROTOCOLS = {"protocol_whitelist": "file", "format_whitelist": FORMATS}
 
@@ -67,7 +69,7 @@ def check_media_file(path: str | os.PathLike[str]) -> Path:
     if not _is_container(head):
         raise MediaError(
             f"{absolute} is not a media file that poise opens: it begins with {head[:8].decode('latin-1')!r}. "
-            f"Expected {_EXPECTED}; convert it first, for example with `ffmpeg -i IN OUT.mp4`."
+            f"Expected {_EXPECTED}{_advise(head)}."
         )
     return absolute
 
@@ -131,6 +133,14 @@ def reason_of(error: BaseException) -> str:
 def _kind(mode: int) -> str:
     kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
     return kinds.get(stat.S_IFMT(mode), "a device")
+
+
+def _advise(head: bytes) -> str:
+    """What may help: nothing converts a text, an archive or a document into a recording."""
+    is_text = not set(head) - _TEXT
+    if is_text or head.startswith(_NO_MEDIA):
+        return ""
+    return "; convert it first, for example with `ffmpeg -i IN OUT.mp4`"
 
 
 def _is_container(head: bytes) -> bool:
