@@ -78,10 +78,9 @@ def tell_chance(chance: Chance | None) -> list[str]:
     if test.p is None:
         return [f"Chance: the permutation test says nothing: {test.reason}."]
     corrected = f" ({chance.p:.2g} corrected for {chance.n_tried} strategies tried)" if chance.n_tried > 1 else ""
-    dealt = f"against labels dealt out at random {test.n_permutations:,} times"
     return [
-        f"Chance: {chance.strategy}, {chance.note}, gets quadratic kappa {say(test.observed)}; {dealt} "
-        f"p = {test.p:.2g}{corrected}."
+        f"Chance: {chance.strategy}, {chance.note}, gets quadratic kappa {say(test.observed)}, and with labels dealt "
+        f"out at random {test.n_permutations:,} times as much with p = {test.p:.2g}{corrected}."
     ]
 
 
