@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Self
 
@@ -27,7 +28,7 @@ from poise.extract.media.decode import check_decoder
 from poise.extract.media.opening import check_media_file
 from poise.extract.parts import EncodedFile, Item, Part
 from poise.extract.readers import Readers
-from poise.extract.turns import Cancelled, Progress, Teller, one_at_a_time
+from poise.extract.turns import Cancelled, Progress, Teller, one_at_a_time, was_forked
 from poise.extract.workers.prefetch import Event
 from poise.extract.workers.process import clip_sources, default_workers
 from poise.extract.workers.source import Reading
@@ -93,9 +94,16 @@ class FileEncoder:
         EncoderError
             An encoder cannot be run.
         """
+        if was_forked():  # this thread's helpers in torch may have stayed in the parent, a new thread gets its own
+            with ThreadPoolExecutor(1) as elsewhere:
+                elsewhere.submit(self._load_all).result()
+        else:
+            self._load_all()
+        self._is_loaded = True
+
+    def _load_all(self) -> None:
         for encoder in self._encoders.values():
             encoder.load()
-        self._is_loaded = True
 
     def encode(
         self, path: str | os.PathLike[str], *, progress: Progress | None = None, cancelled: Cancelled | None = None

@@ -23,7 +23,8 @@ _WAIT_S = 0.2
 class _Turn:
     """Held by the thread that works on a file."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, was_forked: bool = False) -> None:
+        self.was_forked = was_forked
         self.lock = threading.Lock()
         self.owner: int | None = None
 
@@ -35,11 +36,16 @@ _turn = _Turn()
 def _begin_anew() -> None:
     """Free the turn in a process that was forked: the thread that may have had it is not there."""
     global _turn  # noqa: PLW0603
-    _turn = _Turn()
+    _turn = _Turn(was_forked=True)
 
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_begin_anew)
+
+
+def was_forked() -> bool:
+    """Whether this process was forked from one that had imported this module."""
+    return _turn.was_forked
 
 
 class Teller:

@@ -103,6 +103,27 @@ check(one)
 one.close()
 """
 
+LOADED = """
+import os, signal, sys
+import torch
+from tests.extract.plain_encoders import Grey
+from tests.extract.test_file_encoder import encoder
+
+torch.set_num_threads(2)
+
+class Large(Grey):
+    def load(self):
+        self.sum = torch.softmax(torch.ones(1000, 1000), 1).sum()
+
+encoder(video=Large(), workers=0).load()
+if os.fork() == 0:
+    signal.alarm(60)
+    one = encoder(video=Large(), workers=0)
+    one.load()
+    os._exit(0 if len(one.encode(sys.argv[1]).modalities["video"].embeddings) == 3 else 1)
+sys.exit(os.WEXITSTATUS(status) if os.WIFEXITED(status := os.wait()[1]) else 9)
+"""
+
 
 class TestNumbers:
     @pytest.mark.parametrize("workers", [0, 1, 2])
@@ -312,6 +333,13 @@ class TestAnApplication:
             check=False,
         )
         assert done.returncode == 0, done.stderr
+
+    @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork there")
+    def test_a_forked_process_loads_weights_though_its_parent_did(self, folder):
+        """Where torch worked with several threads before, they are not waited for."""
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        command = [sys.executable, "-c", LOADED, str(folder / "white.mp4")]
+        assert subprocess.run(command, cwd=ROOT, env=environment, timeout=300, check=False).returncode == 0
 
     def test_threads_take_turns(self, folder):
         """Each gets its own file's numbers."""
