@@ -217,3 +217,14 @@ def test_a_stdout_without_room_is_one_error(folder: Path) -> None:
     assert process.returncode == 1
     assert b"No space left on device" in complaint
     assert b"Traceback" not in complaint
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_a_note_that_cannot_be_written_stops_no_file(folder: Path) -> None:
+    """A full disk under stderr costs the words, not the results."""
+    files = [folder / "nowhere.mp4", folder / "media" / "r0.mp4"]
+    command = [*MAIN, "predict", *map(str, files), "--model", str(folder / "model.zip"), "--json"]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=full, check=False)
+    assert done.returncode == 3
+    assert [one["label"] is None for one in json.loads(done.stdout)] == [True, False]

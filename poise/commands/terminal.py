@@ -9,7 +9,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
@@ -153,8 +153,9 @@ def console(*, stderr: bool = False) -> Console:
 
 
 def note(text: str) -> None:
-    """One message on stderr."""
-    typer.echo(readable(text, _LONGEST_NOTE), err=True)
+    """One message on stderr; where that cannot be written, the work goes on without it."""
+    with suppress(OSError):
+        typer.echo(readable(text, _LONGEST_NOTE), err=True)
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = "") -> None:
