@@ -21,7 +21,7 @@ from poise.app.theme import Theme, theme_options
 from poise.errors import AppError, MissingDependencyError
 from poise.extract.workers.orphans import die_with_parent
 
-MIN_STREAMLIT = (1, 60)
+MIN_STREAMLIT = (1, 67)
 SCRIPT = Path(__file__).parent / "script" / "main.py"
 
 _START_S = 300.0
@@ -221,7 +221,7 @@ def _options(settings: AppSettings, host: str, port: int, theme: Theme) -> list[
 
 def _environment(settings: AppSettings, host: str, folder: Path) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("STREAMLIT_")}
-    # a page elsewhere that gives its own name our address must not be taken for ours; unknown to Streamlits before 1.66
+    # a page elsewhere that gives its own name our address must not be taken for ours
     own = {"STREAMLIT_SERVER_ALLOWED_HOSTS": "localhost 127.0.0.1 [::1] ::1"} if is_loopback(host) else {}
     return {**kept, **own, **settings.to_environment(), "TMPDIR": str(folder)}
 

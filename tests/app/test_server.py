@@ -39,8 +39,8 @@ def test_the_app_asks_for_streamlit_where_there_is_none(monkeypatch: pytest.Monk
     monkeypatch.setattr(metadata, "version", absent)
     with pytest.raises(MissingDependencyError, match=r"pip install 'poise\[app\]'"):
         check_streamlit()
-    monkeypatch.setattr(metadata, "version", lambda _name: "1.59.2")
-    with pytest.raises(MissingDependencyError, match=r"1\.60 or newer, and 1\.59\.2"):
+    monkeypatch.setattr(metadata, "version", lambda _name: "1.66.2")
+    with pytest.raises(MissingDependencyError, match=r"1\.67 or newer, and 1\.66\.2"):
         check_streamlit()
     monkeypatch.undo()
     check_streamlit()
