@@ -11,6 +11,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "poise"
 FLOORS = {
     "errors": 1,
+    "orphans": 1,
     "text": 1,
     "table": 2,
     "recipe": 2,

@@ -10,15 +10,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from poise.app.uploads import MB, private_file
+from poise.app.uploads import MAX_MODEL_MB, MB, private_file
 from poise.app.wording import show_name, tell
 from poise.errors import BundleError
-from poise.serve.archive import MAX_BYTES
 from poise.serve.bundle import Bundle, read_bundle
 from poise.serve.predict import Predictor
 from poise.store.regular import read_regular
 
-MAX_MODEL_MB = MAX_BYTES // MB
 N_KEPT = 2
 """Models that stay ready; each holds its encoders in memory."""
 

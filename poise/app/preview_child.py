@@ -25,7 +25,7 @@ from poise.errors import MediaError, PoiseError
 from poise.extract.media.heartbeat import listen
 from poise.extract.media.opening import open_media
 from poise.extract.media.probe import Probe, frame_pts, packets, probe
-from poise.extract.workers.orphans import die_with_parent
+from poise.orphans import die_with_parent
 from poise.text import describe_error
 
 LONG_SIDE, SHORT_SIDE = 854, 480

@@ -14,12 +14,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from poise.app.models import MAX_MODEL_MB
 from poise.app.scratch import scratch_folder
 from poise.app.settings import AppSettings
 from poise.app.theme import Theme, theme_options
+from poise.app.uploads import MAX_MODEL_MB
 from poise.errors import AppError, MissingDependencyError
-from poise.extract.workers.orphans import die_with_parent
+from poise.orphans import die_with_parent
 
 MIN_STREAMLIT = (1, 67)
 SCRIPT = Path(__file__).parent / "script" / "main.py"

@@ -7,8 +7,9 @@ from collections.abc import Callable
 import streamlit as st
 
 from poise.app.jobs import Job, Watch
-from poise.app.models import MAX_MODEL_MB, LoadedModel, read_model_file
+from poise.app.models import LoadedModel, read_model_file
 from poise.app.session import Visit, models, presence, settings
+from poise.app.uploads import MAX_MODEL_MB
 from poise.app.wording import plain, show_name, tell
 
 _RELOAD_HELP = "Read the same file again, as after it was trained anew."

@@ -12,6 +12,9 @@ from shutil import rmtree
 from poise.errors import MediaError, NotReadableNowError
 
 MB = 1 << 20
+MAX_MODEL_MB = 256
+"""No bundle is larger, see :data:`poise.serve.archive.MAX_BYTES`: said here for those that need nothing else of it."""
+
 KINDS = "MP4, MOV, MKV, AVI or WebM"
 """What a recording may be; what is in it decides, not what it is called."""
 

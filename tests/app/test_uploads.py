@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from poise.app.uploads import MB, find_suffix, private_file, private_folder
+from poise.app.uploads import MAX_MODEL_MB, MB, find_suffix, private_file, private_folder
 from poise.errors import MediaError, NotReadableNowError
+from poise.serve.archive import MAX_BYTES
 from tests.media import tone, write_sound, write_video
 
 
@@ -82,3 +83,8 @@ def test_a_full_disk_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", "/proc/nowhere")
     with pytest.raises(NotReadableNowError, match="no place for uploads"), private_folder():
         pass
+
+
+def test_the_largest_model_is_the_largest_bundle() -> None:
+    """A number for those that start the server without anything else of bundles."""
+    assert MAX_MODEL_MB * MB == MAX_BYTES

@@ -18,8 +18,8 @@ from poise.extract.encoders.base import Encoder
 from poise.extract.media.heartbeat import listen
 from poise.extract.reading import Notes
 from poise.extract.workers.channel import Channel, ChannelClosedError
-from poise.extract.workers.orphans import die_with_parent
 from poise.extract.workers.source import HereSource, Reading
+from poise.orphans import die_with_parent
 from poise.store.schema import Modality
 from poise.text import describe_error
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from poise.errors import BundleError
-from poise.extract.workers.orphans import die_with_parent
+from poise.orphans import die_with_parent
 from poise.serve.legacy.checkpoint import Checkpoint, split
 from poise.serve.legacy.unpickling import ARRAYS, RESULT, SCALER, WEIGHTS
 from poise.serve.tensors import write_tensors
