@@ -17,6 +17,7 @@ from poise.copies import find_shared_paths, find_sources, name_copies
 from poise.errors import ExtractSettingsError, ManifestError
 from poise.recipe import Augmentation
 from poise.table import Table, read_table
+from poise.text import name_some
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -340,7 +341,7 @@ def _counted(manifest: Manifest, texts: list[str], rows: list[int]) -> str:
         f"{text!r} in {manifest.line(found[0])}" + (f" and {len(found) - 1} other rows" if len(found) > 1 else "")
         for text, found in places.items()
     ]
-    return "; ".join(told[:_SHOWN_ROWS]) + (f" and {len(told) - _SHOWN_ROWS} more" if len(told) > _SHOWN_ROWS else "")
+    return name_some(told, _SHOWN_ROWS, between="; ")
 
 
 def _integer(text: str) -> int | None:

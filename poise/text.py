@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 MAX_REASON = 500
 """Characters of an error that are kept as a reason; others' errors may quote megabytes."""
 
@@ -19,6 +21,16 @@ def one_line(text: str) -> str:
 def readable(text: str, most: int) -> str:
     """Visible text of at most so many characters: of one that is longer the first and the last, with ``…`` between."""
     return _shorten(visible(_shorten(text, most)), most)
+
+
+def name_some(names: Sequence[str], most: int, *, between: str = ", ") -> str:
+    """At most so many names, and how many more there are.
+
+    >>> name_some(["a", "b", "c"], 2)
+    'a, b and 1 more'
+    """
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return between.join(names[:most]) + more
 
 
 def describe_error(error: BaseException) -> str:

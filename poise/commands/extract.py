@@ -19,6 +19,7 @@ from poise.commands.terminal import (
     print_json,
     prints_to_stderr,
 )
+from poise.text import name_some
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -170,10 +171,9 @@ def _tell(report: ExtractReport) -> None:
 
 def _tell_stale(report: ExtractReport, store: Path) -> None:
     if report.stale:
-        shown = ", ".join(recording.path for recording in report.stale[:5])
-        more = f" and {len(report.stale) - 5} more" if len(report.stale) > 5 else ""
+        shown = name_some([recording.path for recording in report.stale], 5)
         note(
-            f"stale: {shown}{more}: the file has other bytes now than when it was extracted before. The old features "
+            f"stale: {shown}: the file has other bytes now than when it was extracted before. The old features "
             f"stay in the store; `poise store rm {store} --not-in MANIFEST` removes them."
         )
 

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from poise.commands.terminal import JsonOption, StoreOption, console, note, print_json, split_names
+from poise.text import name_some
 
 _SHOWN_COLUMNS = 20
 
@@ -90,8 +91,7 @@ def import_command(
             f"{len(report.failed)} refused: {', '.join(report.feature_sets)}"
         )
         if report.columns:
-            shown = ", ".join(report.columns[:_SHOWN_COLUMNS])
-            more = f" and {len(report.columns) - _SHOWN_COLUMNS} more" if len(report.columns) > _SHOWN_COLUMNS else ""
-            console().print(f"{len(report.columns)} columns taken as features: {shown}{more}")
+            shown = name_some(report.columns, _SHOWN_COLUMNS)
+            console().print(f"{len(report.columns)} columns taken as features: {shown}")
     if report.failed:
         raise typer.Exit(3)

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from poise.heads.splits import Protocol
 from poise.manifest import Manifest
 from poise.store.bags import Bags
+from poise.text import name_some
 
-_MOST_NAMED = 3
 _FLATTER = "recordings of one person may stand on both sides of a fold, and the figures flatter."
 
 
@@ -57,12 +57,11 @@ def tell_left_out(bags: Bags, manifest: Manifest, rows: NDArray[np.int64], modal
     left = np.setdiff1d(np.arange(len(bags)), rows)
     present = {name: bags.modalities[name].present[left] for name in modalities}
     lacking = [f"{np.count_nonzero(~has)} lack {name}" for name, has in present.items() if not has.all()]
-    paths = ", ".join(manifest.paths[row] for row in left[:_MOST_NAMED].tolist())
-    more = f" and {len(left) - _MOST_NAMED} more" if len(left) > _MOST_NAMED else ""
+    paths = name_some([manifest.paths[row] for row in left.tolist()], 3)
     partly = len(present) > 1 and np.logical_or.reduce(list(present.values())).any()
     advice = " To use them, choose a --fusion that they have." if partly else ""
     why = f": {', '.join(lacking)}" if lacking else ", as their video and audio have no seconds in common"
-    return f"{len(left)} of {len(bags)} recordings are left out ({paths}{more}){why}.{advice}"
+    return f"{len(left)} of {len(bags)} recordings are left out ({paths}){why}.{advice}"
 
 
 def _on_speakers(manifest: Manifest, protocols: Sequence[Protocol], hindrance: str) -> list[str]:
@@ -111,8 +110,8 @@ def _on_twins(manifest: Manifest, keys: Sequence[str]) -> list[str]:
         told.append(f"{manifest.line(row)} is the same as {manifest.line(twin)}{differ}")
     if not told:
         return []
-    more = f" and {len(told) - 5} more" if len(told) > 5 else ""
     return [
-        f"The same recording stands twice: {'; '.join(told[:5])}{more}. Protocols by group keep such rows on one side "
-        "of a fold, random ones do not. Remove one, or name the other as its source."
+        f"The same recording stands twice: {name_some(told, 5, between='; ')}. "
+        "Protocols by group keep such rows on one side of a fold, random ones do not. "
+        "Remove one, or name the other as its source."
     ]

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from poise.text import name_some
+
 _FILMS = "3gp asf avi flv m2ts m4v mkv mov mp4 mpeg mpg mts ogv ts webm wmv"
 _SOUNDS = "aac flac m4a mp3 oga ogg opus w64 wav wma"
 ENDINGS = frozenset((*_FILMS.split(), *_SOUNDS.split()))
@@ -74,7 +76,7 @@ def list_recordings(paths: Iterable[str | os.PathLike[str]]) -> Listing:
                 seen.setdefault(name, entry.path)
                 entries.append(entry)
     if again:
-        notes.append(f"named more than once, and looked at once: {_shorten(again)}")
+        notes.append(f"named more than once, and looked at once: {name_some(again, _MOST_NAMED)}")
     return Listing(entries=tuple(entries), notes=tuple(notes))
 
 
@@ -104,13 +106,8 @@ def _walk(folder: str, notes: list[str]) -> Iterator[Listed]:
     if not n_files and not n_errors:
         yield Listed(path=folder, error="there is no media file in this folder. Expected MP4, MOV, MKV or the like.")
     if others:
-        notes.append(f"{folder} holds other files than media, left out: {_shorten(others)}")
+        notes.append(f"{folder} holds other files than media, left out: {name_some(others, _MOST_NAMED)}")
 
 
 def _below(folder: str, here: str, name: str) -> str:
     return os.path.relpath(os.path.join(here, name), folder)
-
-
-def _shorten(names: list[str]) -> str:
-    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
-    return ", ".join(names[:_MOST_NAMED]) + more

@@ -18,6 +18,7 @@ from poise.store.format.recordings import OUTCOMES
 from poise.store.format.segments import parse_run
 from poise.store.paths import normal_path
 from poise.store.schema import Entry, FeatureSet, Spec, embedding_shape, fingerprint
+from poise.text import name_some
 
 _FAILED = OUTCOMES.index("failed")
 _SHOWN = 8
@@ -257,9 +258,8 @@ class FeatureSetIndex(Mapping[str, Entry]):
 
     def _refuse(self, wrong: Sequence[str]) -> None:
         if wrong:
-            more = f" and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
             raise StoreDamagedError(
-                f"{self.name}: {len(wrong)} recordings are not what was stored: {', '.join(wrong[:_SHOWN])}{more}. "
+                f"{self.name}: {len(wrong)} recordings are not what was stored: {name_some(wrong, _SHOWN)}. "
                 "Run `poise store heal` on the store and extract again: only these are done anew."
             )
 

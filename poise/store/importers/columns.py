@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 from poise.errors import ImportFormatError
 from poise.store.importers.blocks import Table
 from poise.store.importers.plan import ImportOptions
+from poise.text import name_some
 
 _SHOWN = 20
 
@@ -64,5 +65,4 @@ def _matching(wanted: str, held: set[str], free: Sequence[str], names: Sequence[
 
 
 def _shown(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(map(repr, names[:_SHOWN])) + more
+    return name_some([repr(name) for name in names], _SHOWN)
